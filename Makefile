@@ -1,0 +1,53 @@
+# make demo: the main job. make test: the tests. Both install what they need themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test check setup system bench campaign train lock sbom clean
+
+demo: setup
+	@$(BIN)/smartstore demo $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+setup: system $(STAMP)
+
+# Says what is missing where it may not install, and goes on: tests and demo then name the device they do without.
+system:
+	@sh deploy/system-packages.sh
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --editable . >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	@$(BIN)/python -m compileall -q edge devices firmware_sim cloud_bridge models
+	@touch $(STAMP)
+
+bench: setup
+	@$(BIN)/python -m tests.bench all $(ARGS)
+
+campaign: setup
+	@$(BIN)/python -m tests.fault $(ARGS)
+
+# The footfall network from nothing: generated scenes, training, export, scores.
+train: setup
+	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet "torch==2.13.0" "onnx>=1.17"
+	@$(BIN)/python -m models.train $(ARGS)
+
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --quiet --output-file requirements.lock
+
+# Bill of materials (CycloneDX) of what the lock pins.
+sbom:
+	@$(PYTHON) deploy/sbom.py > sbom.json && echo "sbom.json written"
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""The bridge to the central platform: contract, uplink, downlink, reference ingest."""

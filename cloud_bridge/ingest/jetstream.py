@@ -1,0 +1,166 @@
+"""An ingest worker on a NATS cluster: a durable pull consumer on the stream in which NATS keeps what MQTT clients sent.
+
+NATS answers PUBACK when the message is in that stream (``$MQTT_msgs``, as many replicas as the cluster's setting says)
+and drops it there once all consumers acknowledged it. A worker acknowledges after its own commit. Several workers
+share the work by tenant: each has a consumer of its own, so the seqs of one store always meet in one place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nats
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
+
+from cloud_bridge.contract.topics import ROOT
+from cloud_bridge.ingest.consumer import Consumer, Counters
+from cloud_bridge.ingest.platform import load_signer
+from cloud_bridge.ingest.postgres import PostgresStore
+from cloud_bridge.ingest.store import PlatformStore
+from edge.core.ports import Message, Signer
+
+STREAM = "$MQTT_msgs"
+PREFIX = "$MQTT.msgs."
+FETCH_MESSAGES = 256
+FETCH_S = 0.25
+ACK_WAIT_S = 30.0
+WAITING_WORDS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Where the cluster is, and which tenants are this worker's (none: all)."""
+
+    servers: tuple[str, ...]
+    name: str = "ingest"
+    tenants: tuple[str, ...] = ()
+    key_name: str = "platform-1"
+
+
+class Worker:
+    """One ingest worker. `run` never ends by itself; a broken connection is healed by the NATS client."""
+
+    def __init__(self, settings: WorkerSettings, store: PlatformStore, signer: Signer) -> None:
+        self.counters = Counters()
+        self.ready = asyncio.Event()
+        self._settings, self._store, self._signer = settings, store, signer
+        self._words: asyncio.Queue[Message] = asyncio.Queue(WAITING_WORDS)
+
+    async def run(self) -> None:
+        """Fetch, write, acknowledge; until cancelled."""
+        consumer = Consumer(self._store, self._signer, self._settings.key_name, self._say)
+        consumer.counters = self.counters
+        await consumer.open()
+        connection = await nats.connect(
+            list(self._settings.servers), max_reconnect_attempts=-1, reconnect_time_wait=0.2, name=self._settings.name
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._speak(connection))
+                group.create_task(self._listen(connection, consumer))
+                group.create_task(self._look_for_gaps(consumer))
+        finally:
+            await connection.close()
+            await self._store.close()
+
+    def _say(self, message: Message) -> None:
+        with contextlib.suppress(asyncio.QueueFull):  # an unsent word is said again with the next
+            self._words.put_nowait(message)
+
+    async def _speak(self, connection: Any) -> None:
+        while True:
+            message = await self._words.get()
+            with contextlib.suppress(NatsError):
+                await connection.publish(message.topic.replace("/", "."), message.payload)
+
+    async def _listen(self, connection: Any, consumer: Consumer) -> None:
+        while True:
+            try:
+                subscription = await self._subscribe(connection)
+                self.ready.set()
+                await self._pull(subscription, consumer)
+            except (NatsError, TimeoutError, OSError):
+                await asyncio.sleep(0.2)  # no leader just now, or no MQTT client has made the stream yet
+
+    async def _subscribe(self, connection: Any) -> Any:
+        tenants: Sequence[str] = self._settings.tenants or ("*",)
+        root = ROOT.replace("/", ".")
+        config = ConsumerConfig(
+            durable_name=self._settings.name,
+            filter_subjects=[f"{PREFIX}{root}.{tenant}.*.>" for tenant in tenants],
+            ack_policy=AckPolicy.EXPLICIT,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_wait=ACK_WAIT_S,
+            max_ack_pending=10 * FETCH_MESSAGES,
+        )
+        stream = connection.jetstream(timeout=2)
+        try:
+            await stream.consumer_info(STREAM, self._settings.name)
+        except NotFoundError:
+            await stream.add_consumer(STREAM, config)
+        return await stream.pull_subscribe_bind(durable=self._settings.name, stream=STREAM)
+
+    async def _pull(self, subscription: Any, consumer: Consumer) -> None:
+        """The next messages are fetched while the last ones are being written."""
+        fetching = asyncio.create_task(self._fetch(subscription))
+        try:
+            while True:
+                fetched = await fetching
+                fetching = asyncio.create_task(self._fetch(subscription))
+                for one in fetched:
+                    consumer.received(Message(one.subject.removeprefix(PREFIX).replace(".", "/"), one.data))
+                await consumer.flush()
+                for one in fetched:
+                    await one.ack()
+        finally:
+            fetching.cancel()
+            with contextlib.suppress(asyncio.CancelledError, NatsError, OSError):
+                await fetching  # what it had is delivered again
+
+    @staticmethod
+    async def _fetch(subscription: Any) -> list[Msg]:
+        try:
+            fetched: list[Msg] = await subscription.fetch(FETCH_MESSAGES, timeout=FETCH_S)
+        except TimeoutError:
+            return []
+        return fetched
+
+    @staticmethod
+    async def _look_for_gaps(consumer: Consumer) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            consumer.ask_for_gaps()
+
+
+async def run_worker(settings: WorkerSettings, postgres: str, key_file: str) -> None:
+    """One worker into PostgreSQL, until cancelled."""
+    store = PostgresStore(postgres, settings.tenants)
+    await Worker(settings, store, load_signer(Path(key_file))).run()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """``python -m cloud_bridge.ingest.jetstream``: one worker as a process of its own."""
+    parser = argparse.ArgumentParser(prog="python -m cloud_bridge.ingest.jetstream", description="one ingest worker")
+    parser.add_argument("--servers", required=True, help="nats://host:port, separated by commas")
+    parser.add_argument("--postgres", required=True, help="postgresql://user@host:port/database")
+    parser.add_argument("--key-file", required=True, help="the platform's signing key, made when missing")
+    parser.add_argument("--name", default="ingest", help="durable name of this worker's consumer")
+    parser.add_argument("--tenants", default="", help="this worker's tenants, separated by commas; all when empty")
+    options = parser.parse_args(argv)
+    tenants = tuple(filter(None, options.tenants.split(",")))
+    settings = WorkerSettings(tuple(options.servers.split(",")), options.name, tenants)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run_worker(settings, options.postgres, options.key_file))
+
+
+if __name__ == "__main__":
+    main()

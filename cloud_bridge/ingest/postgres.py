@@ -1,0 +1,200 @@
+"""PostgreSQL as the platform's store: events hash-partitioned by journal, rows written as arrays in one statement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from cloud_bridge.ingest.reading import EventRow
+from cloud_bridge.ingest.sequencing import Stream, StreamKey
+from cloud_bridge.ingest.store import (
+    QUESTIONS,
+    Arrivals,
+    answer_row,
+    footfall_rows,
+    product_rows,
+    progress_columns,
+    stock_rows,
+    stream_of,
+)
+
+PARTITIONS = 8
+MIGRATION_LOCK = 7_031_501  # advisory lock: several workers start at once
+_PARTS = "".join(
+    f"CREATE TABLE event_{n} PARTITION OF event FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {n});"
+    for n in range(PARTITIONS)
+)
+MIGRATIONS: tuple[str, ...] = (
+    f"""
+CREATE TABLE stream (
+  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant TEXT NOT NULL, store TEXT NOT NULL, epoch TEXT NOT NULL,
+  contiguous BIGINT NOT NULL, above TEXT NOT NULL, boots TEXT NOT NULL, refused TEXT NOT NULL,
+  UNIQUE (tenant, store, epoch));
+CREATE TABLE event (
+  stream BIGINT NOT NULL, seq BIGINT NOT NULL, boot BIGINT NOT NULL, fact TEXT NOT NULL, subject TEXT NOT NULL,
+  time TEXT NOT NULL, quality TEXT NOT NULL, mono_us BIGINT NOT NULL, data TEXT NOT NULL,
+  PRIMARY KEY (stream, seq)) PARTITION BY HASH (stream);
+{_PARTS}
+CREATE TABLE stock (
+  tenant TEXT NOT NULL, store TEXT NOT NULL, shelf TEXT NOT NULL, gtin TEXT NOT NULL, on_hand BIGINT NOT NULL,
+  low BIGINT NOT NULL, high BIGINT NOT NULL, confidence DOUBLE PRECISION NOT NULL, stream BIGINT NOT NULL,
+  seq BIGINT NOT NULL, time TEXT NOT NULL, PRIMARY KEY (tenant, store, shelf, gtin));
+CREATE INDEX stock_gtin ON stock (tenant, gtin);
+CREATE TABLE product (
+  tenant TEXT NOT NULL, store TEXT NOT NULL, gtin TEXT NOT NULL, out_since TEXT NOT NULL, stream BIGINT NOT NULL,
+  seq BIGINT NOT NULL, PRIMARY KEY (tenant, store, gtin));
+CREATE TABLE footfall (
+  tenant TEXT NOT NULL, store TEXT NOT NULL, door TEXT NOT NULL, start_us BIGINT NOT NULL, end_us BIGINT NOT NULL,
+  entered BIGINT NOT NULL, left_count BIGINT NOT NULL, known BIGINT NOT NULL,
+  PRIMARY KEY (tenant, store, door, start_us));
+CREATE TABLE state (
+  tenant TEXT NOT NULL, store TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL,
+  PRIMARY KEY (tenant, store, name));
+CREATE TABLE refusal (
+  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant TEXT NOT NULL, store TEXT NOT NULL,
+  epoch TEXT NOT NULL, reason TEXT NOT NULL);
+""",
+)
+"""Each step runs once, in order, in a transaction of its own; steps only ever add."""
+
+_EVENTS = (
+    "INSERT INTO event SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], "
+    "$6::text[], $7::text[], $8::bigint[], $9::text[]) ON CONFLICT DO NOTHING"
+)
+_STREAMS = (
+    "INSERT INTO stream (tenant, store, epoch, contiguous, above, boots, refused) SELECT * FROM unnest($1::text[], "
+    "$2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[]) "
+    "ON CONFLICT (tenant, store, epoch) DO UPDATE SET contiguous = excluded.contiguous, above = excluded.above, "
+    "boots = excluded.boots, refused = excluded.refused RETURNING id, tenant, store, epoch"
+)
+_STOCK = (
+    "INSERT INTO stock SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], "
+    "$6::bigint[], $7::bigint[], $8::float8[], $9::bigint[], $10::bigint[], $11::text[]) "
+    "ON CONFLICT (tenant, store, shelf, gtin) DO UPDATE SET on_hand = excluded.on_hand, low = excluded.low, "
+    "high = excluded.high, confidence = excluded.confidence, stream = excluded.stream, seq = excluded.seq, "
+    "time = excluded.time WHERE (excluded.stream, excluded.seq) > (stock.stream, stock.seq)"
+)
+_PRODUCT = (
+    "INSERT INTO product SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], "
+    "$6::bigint[]) ON CONFLICT (tenant, store, gtin) DO UPDATE SET out_since = excluded.out_since, "
+    "stream = excluded.stream, seq = excluded.seq "
+    "WHERE (excluded.stream, excluded.seq) > (product.stream, product.seq)"
+)
+_FOOTFALL = (
+    "INSERT INTO footfall SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], "
+    "$6::bigint[], $7::bigint[], $8::bigint[]) ON CONFLICT (tenant, store, door, start_us) DO UPDATE SET "
+    "entered = excluded.entered, left_count = excluded.left_count, known = excluded.known"
+)
+_STATE = (
+    "INSERT INTO state SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) "
+    "ON CONFLICT (tenant, store, name) DO UPDATE SET document = excluded.document"
+)
+
+
+class PostgresStore:
+    """`PlatformStore` over PostgreSQL. `tenants` empty: this worker keeps the streams of all tenants."""
+
+    def __init__(self, address: str, tenants: Sequence[str] = ()) -> None:
+        """address as libpq URI, such as ``postgresql://user@host:5432/smartstore``."""
+        self._address, self._tenants = address, list(tenants)
+        self._pool: asyncpg.Pool | None = None
+
+    @property
+    def _open(self) -> asyncpg.Pool:
+        if self._pool is None:
+            raise RuntimeError("the store is not open")
+        return self._pool
+
+    async def open(self) -> list[Stream]:
+        self._pool = await asyncpg.create_pool(self._address, min_size=1, max_size=4)
+        async with self._open.acquire() as db:
+            async with db.transaction():
+                await db.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+                await db.execute("CREATE TABLE IF NOT EXISTS migration (step INT PRIMARY KEY)")
+                done = await db.fetchval("SELECT COUNT(*) FROM migration")
+                for step in range(done, len(MIGRATIONS)):
+                    await db.execute(MIGRATIONS[step])
+                    await db.execute("INSERT INTO migration VALUES ($1)", step)
+            rows = await db.fetch(
+                "SELECT * FROM stream WHERE $1::text[] = '{}' OR tenant = ANY($1) ORDER BY id", self._tenants
+            )
+        return [stream_of(row) for row in rows]
+
+    async def write(self, arrivals: Arrivals) -> None:
+        async with self._open.acquire() as db, db.transaction():
+            ids = await self._write_streams(db, arrivals)
+            events: list[tuple[Any, ...]] = []
+            stock: list[tuple[Any, ...]] = []
+            product: list[tuple[Any, ...]] = []
+            footfall: list[tuple[Any, ...]] = []
+            for key, rows in arrivals.events.items():
+                number = ids[key]
+                events += _event_rows(number, rows)
+                stock += stock_rows(key, number, rows)
+                product += product_rows(key, number, rows)
+                footfall += footfall_rows(key, rows)
+            states = [(*place, text) for place, text in arrivals.states.items() if text is not None]
+            for statement, made in (
+                (_EVENTS, events),
+                (_STOCK, stock),
+                (_PRODUCT, product),
+                (_FOOTFALL, footfall),
+                (_STATE, states),
+            ):
+                if made:
+                    await db.execute(statement, *map(list, zip(*made, strict=True)))
+            await self._write_rest(db, arrivals)
+
+    @staticmethod
+    async def _write_streams(db: Any, arrivals: Arrivals) -> dict[StreamKey, int]:
+        if not arrivals.streams:
+            return {}
+        rows = [
+            (k.tenant, k.store, k.epoch, *progress_columns(stream)) for k, stream in sorted(arrivals.streams.items())
+        ]
+        kept = await db.fetch(_STREAMS, *map(list, zip(*rows, strict=True)))
+        return {StreamKey(row["tenant"], row["store"], row["epoch"]): row["id"] for row in kept}
+
+    @staticmethod
+    async def _write_rest(db: Any, arrivals: Arrivals) -> None:
+        gone = [place for place, text in arrivals.states.items() if text is None]
+        if gone:
+            await db.executemany("DELETE FROM state WHERE tenant = $1 AND store = $2 AND name = $3", gone)
+        if arrivals.refusals:
+            await db.executemany(
+                "INSERT INTO refusal (tenant, store, epoch, reason) VALUES ($1, $2, $3, $4)",
+                [(key.tenant, key.store, key.epoch, reason) for key, reason in arrivals.refusals],
+            )
+
+    async def query(self, question: str, /, **values: str) -> list[dict[str, Any]]:
+        names: list[str] = []
+
+        def number(match: re.Match[str]) -> str:
+            if match[1] not in names:
+                names.append(match[1])
+            kind = "bigint" if match[1].endswith("_us") else "text"
+            return f"${names.index(match[1]) + 1}::text::{kind}"
+
+        statement = re.sub(r":(\w+)", number, QUESTIONS[question])
+        async with self._open.acquire() as db:
+            return [answer_row(dict(row)) for row in await db.fetch(statement, *(values[name] for name in names))]
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+
+def _event_rows(number: int, rows: Sequence[EventRow]) -> list[tuple[Any, ...]]:
+    return [
+        (number, r.seq, r.boot, _plain(r.fact), _plain(r.subject), _plain(r.time), _plain(r.quality), r.mono_us, r.data)
+        for r in rows
+    ]
+
+
+def _plain(text: str) -> str:
+    """PostgreSQL text cannot hold NUL; a sender that uses it gets it replaced, not the transaction refused."""
+    return text.replace("\0", "\ufffd")

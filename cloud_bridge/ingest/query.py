@@ -1,0 +1,163 @@
+"""The platform's query API: stock over stores, who has a product near, promise, stock-outs, footfall; metrics.
+
+A plain ASGI application over a running `Platform`; whoever serves it puts the tenant's authentication in front.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Query, Response
+
+from cloud_bridge.ingest.consumer import Counters
+from cloud_bridge.ingest.sequencing import Stream
+from cloud_bridge.ingest.store import PlatformStore
+from edge.core.gtin import gtin_fault, normalize_gtin
+
+EARTH_KM = 6371.0
+TENANT = Query(pattern="^[a-z0-9-]+$", description="tenant id")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a store is, WGS 84."""
+
+    latitude: float
+    longitude: float
+
+
+def distance_km(one: Place, other: Place) -> float:
+    """Great-circle distance (haversine)."""
+    lat1, lat2 = math.radians(one.latitude), math.radians(other.latitude)
+    half_lat = (lat2 - lat1) / 2
+    half_long = math.radians(other.longitude - one.longitude) / 2
+    chord = math.sin(half_lat) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin(half_long) ** 2
+    return 2 * EARTH_KM * math.asin(math.sqrt(chord))
+
+
+def _gtin(text: str) -> str:
+    fault = gtin_fault(text)
+    if fault:
+        raise HTTPException(422, f"gtin = {text!r}: {fault}")
+    return normalize_gtin(text)
+
+
+class Answers:
+    """Questions to the store, put together for people."""
+
+    def __init__(self, store: PlatformStore, places: Mapping[tuple[str, str], Place]) -> None:
+        """places: (tenant, store) → where it is; stores without one have no distance."""
+        self._store, self._places = store, places
+
+    async def who_has(self, tenant: str, gtin: str, near: Place | None) -> list[dict[str, Any]]:
+        """Stores that have the product, nearest first, with what can be promised where the store told it."""
+        promised = await self._promised(tenant, "", gtin)
+        rows = []
+        for row in await self._store.query("who_has", tenant=tenant, gtin=gtin):
+            place = self._places.get((tenant, row["store"]))
+            away_km = round(distance_km(near, place), 3) if near is not None and place is not None else None
+            available = promised.get(row["store"])
+            rows.append({**row, "on_hand": int(row["on_hand"]), "available": available, "distance_km": away_km})
+        return sorted(rows, key=lambda row: (row["distance_km"] is None, row["distance_km"] or 0.0, row["store"]))
+
+    async def _promised(self, tenant: str, store: str, gtin: str) -> dict[str, Any]:
+        rows = await self._store.query("states", tenant=tenant, store=store, name=f"stock/{gtin}")
+        return {row["store"]: json.loads(row["document"]).get("available") for row in rows}
+
+    async def promise(self, tenant: str, store: str, gtin: str) -> dict[str, Any]:
+        """Available-to-promise of one product in one store: its retained state. HTTPException 404 without one."""
+        rows = await self._store.query("states", tenant=tenant, store=store, name=f"stock/{gtin}")
+        if not rows:
+            raise HTTPException(404, f"store {store!r} has told nothing of {gtin}")
+        return {"store": store, "gtin": gtin, **json.loads(rows[0]["document"])}
+
+
+def make_app(
+    store: PlatformStore,
+    counters: Counters,
+    streams: Mapping[Any, Stream],
+    places: Mapping[tuple[str, str], Place] | None = None,
+) -> FastAPI:
+    """The application over an open store and the consumer's live counters and streams."""
+    app = FastAPI(title="Smart-store reference platform", version="1.0")
+    answers = Answers(store, places or {})
+
+    @app.get("/v1/stock")
+    async def stock(tenant: str = TENANT, shop: str = Query("", alias="store"), gtin: str = "") -> list[dict[str, Any]]:
+        """The newest count a shelf and product."""
+        wanted = _gtin(gtin) if gtin else ""
+        return await store.query("stock", tenant=tenant, store=shop, gtin=wanted)
+
+    @app.get("/v1/who-has/{gtin}")
+    async def who_has(
+        gtin: str,
+        tenant: str = TENANT,
+        latitude: float | None = Query(None, ge=-90, le=90),
+        longitude: float | None = Query(None, ge=-180, le=180),
+    ) -> list[dict[str, Any]]:
+        """Stores that have the product, nearest first when a place is given."""
+        near = Place(latitude, longitude) if latitude is not None and longitude is not None else None
+        return await answers.who_has(tenant, _gtin(gtin), near)
+
+    @app.get("/v1/promise/{shop}/{gtin}")
+    async def promise(shop: str, gtin: str, tenant: str = TENANT) -> dict[str, Any]:
+        """Available-to-promise."""
+        return await answers.promise(tenant, shop, _gtin(gtin))
+
+    @app.get("/v1/stock-outs")
+    async def stock_outs(tenant: str = TENANT) -> list[dict[str, Any]]:
+        """What is out of stock where, longest first."""
+        return await store.query("stock_outs", tenant=tenant)
+
+    @app.get("/v1/footfall")
+    async def footfall(from_us: int, to_us: int, tenant: str = TENANT) -> list[dict[str, Any]]:
+        """Crossings by store in a period (µs since 1970, UTC)."""
+        rows = await store.query("footfall", tenant=tenant, from_us=str(from_us), to_us=str(to_us))
+        return [{**row, "entered": int(row["entered"]), "left_count": int(row["left_count"])} for row in rows]
+
+    @app.get("/v1/stores")
+    async def stores(tenant: str = TENANT) -> list[dict[str, Any]]:
+        """Each store's journal: complete up to where, what is missing, online, refused."""
+        return [store_row(stream) for stream in streams.values() if stream.key.tenant == tenant]
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus text."""
+        return Response(prometheus(counters, streams.values()), media_type="text/plain; version=0.0.4")
+
+    return app
+
+
+def store_row(stream: Stream) -> dict[str, Any]:
+    """One line of the stores' view."""
+    return {
+        "tenant": stream.key.tenant,
+        "store": stream.key.store,
+        "epoch": stream.key.epoch,
+        "complete_to": stream.contiguous,
+        "promised": stream.promised,
+        "missing": sum(high - low + 1 for low, high in stream.holes()),
+        "online": stream.online,
+        "refused": stream.refused,
+    }
+
+
+def prometheus(counters: Counters, streams: Iterable[Stream]) -> str:
+    """Counters and totals in Prometheus' text format (no label a store: 10,000 of them would drown a scrape)."""
+    known = list(streams)
+    totals = {name: getattr(counters, name) for name in counters.__slots__ if name != "faults"}
+    lines = [
+        f"# TYPE smartstore_{name}_total counter\nsmartstore_{name}_total {value}" for name, value in totals.items()
+    ]
+    gauges = {
+        "stores": len({(stream.key.tenant, stream.key.store) for stream in known}),
+        "stores_online": sum(stream.online for stream in known),
+        "stores_refused": sum(bool(stream.refused) for stream in known),
+        "events_missing": sum(high - low + 1 for stream in known for low, high in stream.holes()),
+    }
+    lines += [f"# TYPE smartstore_{name} gauge\nsmartstore_{name} {value}" for name, value in gauges.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,148 @@
+"""What the platform has of one store's journal: order by seq, duplicates, gaps, boots that cannot both be real.
+
+Pure: numbers in, decisions out; the time is an argument (seconds of a monotonic clock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cloud_bridge.intervals import IntervalSet
+
+GAP_GRACE_S = 2.0  # batches of several classes overtake each other for a moment
+ASK_AGAIN_S = 5.0
+ASK_AGAIN_MOST_S = 60.0
+ASK_MOST_SEQS = 50_000
+BACKLOG_SILENCE_S = 30.0  # an announced backlog that does not move is a gap after all
+BOOTS_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StreamKey:
+    """One journal: a store may have several over the years, one epoch each."""
+
+    tenant: str
+    store: str
+    epoch: str
+
+
+@dataclass(slots=True)
+class Stream:
+    """Progress of one journal. Everything up to `contiguous` has arrived; `above` holds what came beyond a gap."""
+
+    key: StreamKey
+    contiguous: int = 0
+    above: IntervalSet = field(default_factory=IntervalSet)
+    boots: dict[int, tuple[int, int]] = field(default_factory=dict)  # boot → its lowest and highest seq
+    refused: str = ""
+    instance: str = ""
+    past_instances: set[str] = field(default_factory=set)
+    online: bool = False
+    backlog: tuple[int, int] | None = None
+    promised: int = 0  # the store says that it has so many
+    arrived_at_s: float = 0.0
+    hole: tuple[int, int] | None = None
+    hole_since_s: float = 0.0
+    ask_at_s: float = 0.0
+    ask_pause_s: float = ASK_AGAIN_S
+
+    def accept(self, seq: int, boot: int, now_s: float) -> bool:
+        """Take in one event; False for a duplicate or from a refused journal. May set `refused`."""
+        self.arrived_at_s = now_s
+        if self.refused or not self._boot_fits(seq, boot):
+            return False
+        if seq <= self.contiguous or seq in self.above:
+            return False
+        self._take(seq, seq)
+        return True
+
+    def cover(self, missing: Iterable[tuple[int, int]]) -> int:
+        """A Gap fact: these will never come and count as received. How many of them were missing here."""
+        covered = 0
+        for low, high in missing:
+            covered += sum(end - start + 1 for start, end in self.above.gaps(max(low, self.contiguous + 1), high))
+            self._take(low, high)
+        return covered
+
+    def _take(self, low: int, high: int) -> None:
+        if low <= self.contiguous + 1:
+            self.contiguous = max(self.contiguous, high)
+            if self.above:
+                self.contiguous = max(self.contiguous, self.above.edge(self.contiguous + 1))
+                self.above.remove(0, self.contiguous)
+            return
+        self.above.add(low, high)
+
+    # --- two boots in one epoch -----------------------------------------------------------------------------------
+
+    def _boot_fits(self, seq: int, boot: int) -> bool:
+        """Boots rise with seq: each boot's range of seqs lies wholly before that of the next one."""
+        low, high = self.boots.get(boot, (seq, seq))
+        if boot in self.boots and low <= seq <= high:
+            return True
+        low, high = min(low, seq), max(high, seq)
+        for other, (other_low, other_high) in self.boots.items():
+            if (other < boot and other_high >= low) or (other > boot and other_low <= high):
+                self.refused = f"boots {min(boot, other)} and {max(boot, other)} alternate in one epoch (seq {seq})"
+                return False
+        self.boots[boot] = (low, high)
+        if len(self.boots) > BOOTS_KEPT:
+            del self.boots[min(self.boots)]
+        return True
+
+    def born(self, boot: int, instance: str, promised: int, now_s: float) -> None:
+        """A birth. Two processes that take turns in one epoch are a cloned or restored card. May set `refused`."""
+        newest = max(self.boots, default=0)
+        if instance and instance in self.past_instances:
+            self.refused = self.refused or f"two processes alternate in one epoch (boots {boot} and {newest})"
+        elif boot < newest:
+            self.refused = self.refused or f"boot {boot} came after boot {newest} in one epoch"
+        if instance != self.instance:
+            if self.instance:
+                self.past_instances.add(self.instance)
+            self.instance = instance
+        self.online, self.backlog = True, None
+        self._promise(promised, now_s)
+
+    def announced(self, backlog: tuple[int, int] | None, promised: int, now_s: float) -> None:
+        """``state/gateway``: the range that drains behind live facts, and how much there is in all."""
+        self.backlog = backlog
+        self._promise(promised, now_s)
+
+    def _promise(self, promised: int, now_s: float) -> None:
+        self.promised = max(self.promised, promised)
+        self.arrived_at_s = now_s
+        self.hole = None
+
+    # --- gaps -----------------------------------------------------------------------------------------------------
+
+    def holes(self) -> list[tuple[int, int]]:
+        """What is missing below the highest seq known to exist."""
+        top = max(self.promised, self.above.last if self.above else 0)
+        return self.above.gaps(self.contiguous + 1, top)
+
+    def to_ask(self, now_s: float) -> tuple[int, int] | None:
+        """The range to ask a replay of now, None when there is nothing to ask (again) yet."""
+        first = self._first_hole(now_s)
+        if first is None:
+            self.hole, self.ask_pause_s = None, ASK_AGAIN_S
+            return None
+        if self.hole is None or self.hole[0] != first[0]:
+            self.hole, self.hole_since_s = first, now_s
+            self.ask_at_s, self.ask_pause_s = now_s + GAP_GRACE_S, ASK_AGAIN_S
+        if now_s < self.ask_at_s:
+            return None
+        self.ask_at_s = now_s + self.ask_pause_s
+        self.ask_pause_s = min(ASK_AGAIN_MOST_S, self.ask_pause_s * 2)
+        return first[0], min(first[1], first[0] + ASK_MOST_SEQS - 1)
+
+    def _first_hole(self, now_s: float) -> tuple[int, int] | None:
+        if not self.online or self.refused:
+            return None
+        draining = self.backlog if now_s - self.arrived_at_s < BACKLOG_SILENCE_S else None
+        for low, high in self.holes():
+            if draining and draining[0] <= low and high <= draining[1]:
+                continue
+            return low, high
+        return None

@@ -1,0 +1,143 @@
+#!/bin/sh
+# Make this machine (Raspberry Pi OS 64-bit or Debian) a gateway. Run again at any time: it changes only what differs.
+#   install.sh                 install or repair
+#   install.sh --check         say what differs, change nothing; exit code 1 when something does
+#   install.sh --uninstall     remove programs and units; facts and settings stay
+#   install.sh --wipe          decommission: remove everything of the gateway, keys, facts and settings included
+# ROOT=/some/chroot prefixes every path (tests); START=no leaves systemd alone.
+set -eu
+here=$(cd "$(dirname "$0")/.." && pwd)
+ROOT=${ROOT:-}
+START=${START:-yes}
+slots="$ROOT/opt/smartstore/slots"
+current="$ROOT/opt/smartstore/current"
+state="$ROOT/var/lib/smartstore"
+changed=0
+mode=install
+case "${1:-}" in
+"") ;;
+--check) mode=check ;;
+--uninstall) mode=uninstall ;;
+--wipe) mode=wipe ;;
+*)
+    echo "install.sh: $1: expected --check, --uninstall, --wipe or nothing" >&2
+    exit 2
+    ;;
+esac
+
+say() { echo "install.sh: $*"; }
+differs() {
+    changed=1
+    say "$1"
+}
+
+files() {
+    cat <<LIST
+deploy/systemd/smartstore.service etc/systemd/system/smartstore.service
+deploy/systemd/hardware-watchdog.conf etc/systemd/system.conf.d/smartstore-watchdog.conf
+deploy/journald/smartstore.conf etc/systemd/journald.conf.d/smartstore.conf
+deploy/udev/60-smartstore.rules etc/udev/rules.d/60-smartstore.rules
+LIST
+}
+
+put() {
+    if cmp -s "$here/$1" "$ROOT/$2"; then return 0; fi
+    differs "$2 differs from the release"
+    [ "$mode" = check ] && return 0
+    mkdir -p "$(dirname "$ROOT/$2")"
+    cp "$here/$1" "$ROOT/$2.new"
+    chmod 0644 "$ROOT/$2.new"
+    mv "$ROOT/$2.new" "$ROOT/$2"
+}
+
+version() { sed -n 's/^version = "\(.*\)"$/\1/p' "$here/pyproject.toml" | head -1; }
+
+programs() {
+    wanted=$(version)
+    slot="$slots/$wanted"
+    if [ "$(readlink "$current" 2>/dev/null || true)" = "slots/$wanted" ] && [ -e "$slot/.complete" ]; then return 0; fi
+    differs "release $wanted is not the current one"
+    [ "$mode" = check ] && return 0
+    # A slot is complete or it is not there: the mark is written last, the link is turned in one rename.
+    if [ ! -e "$slot/.complete" ]; then
+        rm -rf "$slot"
+        mkdir -p "$slot"
+        python3 -m venv "$slot"
+        if [ "${PIP:-yes}" = yes ]; then
+            "$slot/bin/python" -m pip install --quiet --require-hashes -r "$here/requirements.lock"
+            "$slot/bin/python" -m pip install --quiet --no-deps "$here"
+        fi
+        cp -R "$here/docs" "$slot/docs"
+        sync
+        : >"$slot/.complete"
+    fi
+    ln -s "slots/$wanted" "$current.new"
+    mv -T "$current.new" "$current"
+}
+
+people() {
+    if grep -q '^smartstore:' "$ROOT/etc/passwd" 2>/dev/null; then return 0; fi
+    differs "user smartstore is missing"
+    [ "$mode" = check ] && return 0
+    if [ -n "$ROOT" ]; then
+        chroot "$ROOT" useradd --system --home-dir /var/lib/smartstore --shell /usr/sbin/nologin smartstore 2>/dev/null ||
+            useradd --root "$ROOT" --system --home-dir /var/lib/smartstore --shell /usr/sbin/nologin smartstore
+    else
+        useradd --system --home-dir /var/lib/smartstore --shell /usr/sbin/nologin smartstore
+    fi
+}
+
+settings() {
+    [ -e "$state/gateway.toml" ] && return 0
+    differs "no settings yet: an empty store is set up"
+    [ "$mode" = check ] && return 0
+    mkdir -p "$state"
+    cp "$here/deploy/first-settings.toml" "$state/gateway.toml"
+    cp "$here/deploy/first-site.json" "$state/site.json"
+    owner=$(awk -F: '$1 == "smartstore" { print $3 ":" $4 }' "$ROOT/etc/passwd")
+    chown -R "$owner" "$state"
+    chmod 0700 "$state"
+}
+
+remove() {
+    if [ "$START" = yes ]; then systemctl disable --now smartstore.service 2>/dev/null || true; fi
+    files | while read -r _ target; do rm -f "$ROOT/$target"; done
+    rm -rf "$ROOT/opt/smartstore"
+    say "programs and units are removed"
+}
+
+wipe() {
+    if [ -d "$state" ]; then
+        # Overwrite what is secret before unlinking; on flash this is best effort, so the keys are revoked centrally too.
+        find "$state" "$ROOT/etc/smartstore" -type f -exec shred -u {} + 2>/dev/null || true
+        rm -rf "$state"
+    fi
+    rm -rf "$ROOT/etc/smartstore"
+    say "facts, settings and keys are gone; revoke this gateway's certificate at the platform"
+}
+
+case $mode in
+uninstall) remove && exit 0 ;;
+wipe) remove && wipe && exit 0 ;;
+esac
+[ "$mode" = check ] || [ "$(id -u)" = 0 ] || {
+    echo "install.sh: run it as root" >&2
+    exit 2
+}
+people
+programs
+files >"${TMPDIR:-/tmp}/smartstore-files.$$"
+while read -r source target; do put "$source" "$target"; done <"${TMPDIR:-/tmp}/smartstore-files.$$"
+rm -f "${TMPDIR:-/tmp}/smartstore-files.$$"
+settings
+if [ "$mode" = check ]; then
+    [ "$changed" = 0 ] && say "everything is as released"
+    exit "$changed"
+fi
+if [ "$START" = yes ] && [ "$changed" = 1 ]; then
+    systemctl daemon-reload
+    udevadm control --reload || true
+    systemctl enable smartstore.service
+    systemctl restart smartstore.service
+fi
+if [ "$changed" = 0 ]; then say "nothing to do"; else say "done"; fi

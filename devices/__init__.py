@@ -1,0 +1,1 @@
+"""Drivers: transport, codec and conversation of each device family; they emit observations."""

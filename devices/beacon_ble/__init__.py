@@ -1,0 +1,1 @@
+"""BLE beacons: what advertisements say, heard by local adapters or by remote scanners."""

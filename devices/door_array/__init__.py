@@ -1,0 +1,1 @@
+"""The door array: a thermal or depth sensor over SDP/1."""

@@ -1,0 +1,1 @@
+"""Weight transmitters on Modbus RTU; each model has its own register map, a profile."""

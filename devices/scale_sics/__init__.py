@@ -1,0 +1,1 @@
+"""Bench scales that speak MT-SICS."""

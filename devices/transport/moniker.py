@@ -1,0 +1,66 @@
+"""Monikers: ``scheme:target?option=value&…``, the one way to name a link in settings and on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from edge.core.plain import PlainError
+
+
+@dataclass(frozen=True, slots=True)
+class Moniker:
+    """A parsed moniker; `text` is what the person wrote and names the link in every error."""
+
+    text: str
+    scheme: str
+    target: str
+    options: Mapping[str, str]
+
+    def allow(self, *names: str) -> None:
+        """Raise PlainError unless every option is one of `names`."""
+        for name, value in self.options.items():
+            if name not in names:
+                known = ", ".join(names) if names else "no options"
+                raise PlainError(f"{self.text}: {name}", value, f"one of the options {known}")
+
+    def number(self, name: str, default: float, minimum: float, maximum: float) -> float:
+        """A numeric option within bounds. Raises PlainError naming option, value and range."""
+        text = self.options.get(name)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not minimum <= value <= maximum:
+            raise PlainError(f"{self.text}: {name}", text, f"a number from {minimum:g} to {maximum:g}")
+        return value
+
+    def switch(self, name: str, default: bool) -> bool:
+        """An option that is "on" or "off". Raises PlainError for anything else."""
+        text = self.options.get(name, "on" if default else "off")
+        if text not in ("on", "off"):
+            raise PlainError(f"{self.text}: {name}", text, "on or off")
+        return text == "on"
+
+    def host_port(self) -> tuple[str, int]:
+        """The target as HOST:PORT, IPv6 hosts in brackets. Raises PlainError."""
+        host, _, port = self.target.rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            host = ""
+        if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+            raise PlainError("moniker", self.text, f"{self.scheme}:HOST:PORT with a port from 1 to 65535")
+        return host, int(port)
+
+
+def parse_moniker(text: str) -> Moniker:
+    """Split a moniker. Raises PlainError where there is no scheme or no target."""
+    scheme, colon, rest = text.partition(":")
+    target, _, query = rest.partition("?")
+    if not colon or not target:
+        raise PlainError("moniker", text, "SCHEME:TARGET, for example serial:/dev/serial/by-id/… or tcp:HOST:PORT")
+    return Moniker(text, scheme, target, dict(parse_qsl(query, keep_blank_values=True)))

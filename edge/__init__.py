@@ -1,0 +1,1 @@
+"""The gateway: pure core, journal, runtime, API and the composition root."""

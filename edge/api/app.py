@@ -1,0 +1,99 @@
+"""The ASGI application: routes, problems, headers, and the server that runs in the gateway's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from edge.access import LocalAuthority
+from edge.api import (
+    access_routes,
+    console,
+    device_routes,
+    job_routes,
+    offers_routes,
+    problems,
+    routes,
+    store_routes,
+    support,
+)
+from edge.api.guard import Guard
+from edge.api.services import Services
+from edge.api.tally import Tally
+from edge.core.errors import SettingsError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+STATIC = Path(__file__).parent / "static"
+ROUTERS = (routes, access_routes, device_routes, store_routes, job_routes, support, offers_routes, console)
+
+
+def create_app(services: Services) -> Guard:
+    """The application over these services, behind its guard."""
+    app = FastAPI(title="Smart-store edge gateway", version=services.version, docs_url=None, redoc_url=None)
+    app.state.services = services
+    app.state.tally = Tally(services.runtime.journal, services.runtime.clock)
+    problems.install(app)
+    for room in ROUTERS:
+        app.include_router(room.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return Guard(app, services)
+
+
+class Server(uvicorn.Server):
+    """uvicorn in the gateway's loop: signals belong to the composition root; `serving` tells when it answers."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.serving = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        self.serving.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening address, taken before anything else starts. Raises SettingsError naming who may hold it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        expected = "a free port and an address of this machine (`ss -ltnp` shows who holds it)"
+        raise SettingsError("settings", "api", f"{host}:{port} ({error.strerror})", expected) from None
+    return listener
+
+
+def make_server(services: Services, authority: LocalAuthority | None = None) -> Server:
+    """A server for `serve(sockets=[bind(...)])`. Raises SettingsError for an open API that is not on loopback."""
+    settings = services.settings
+    if settings.open and settings.host not in LOOPBACK:
+        expected = f"one of {', '.join(LOOPBACK)} while open = true (no sign-in is asked)"
+        raise SettingsError("settings", "api.host", settings.host, expected)
+    tls = {}
+    if settings.tls and authority is not None:
+        tls = {"ssl_certfile": str(authority.leaf), "ssl_keyfile": str(authority.leaf_key)}
+    config = uvicorn.Config(
+        create_app(services),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        proxy_headers=False,
+        **tls,  # type: ignore[arg-type]
+    )
+    return Server(config)

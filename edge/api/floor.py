@@ -1,0 +1,115 @@
+"""The floor as a picture: shelves, zones, scanners and doors laid out for the live map (SVG user units)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge.core.site import Shelf, Site
+
+WIDTH = 1000.0
+MARGIN = 26.0
+STRIP = 190.0
+"""Zones without shelves (entrance, till) stand in a strip on the left, where the doors are drawn."""
+SHELF_W, SHELF_H = 172.0, 168.0
+GAP = 18.0
+FLATTEST, TALLEST = 0.56, 0.7  # height by width: distances are bent to it, neighbours stay neighbours
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle; `id` names what it shows."""
+
+    id: str
+    name: str
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Everything to draw."""
+
+    height: float
+    shelves: tuple[Box, ...]
+    zones: tuple[Box, ...]
+    scanners: tuple[tuple[str, float, float], ...]
+    doors: tuple[tuple[str, float, float], ...]
+
+
+def floor_of(site: Site) -> Floor:
+    """Lay the planogram out."""
+    used = {shelf.zone for shelf in site.shelves}
+    empty = [zone for zone in site.zones if zone.id not in used]
+    left = STRIP + MARGIN if empty or site.doors else MARGIN
+    columns = _ranks([shelf.x_m for shelf in site.shelves])
+    rows = _ranks([shelf.y_m for shelf in site.shelves])
+    if len(columns) * len(rows) < len(site.shelves) or len({(s.x_m, s.y_m) for s in site.shelves}) < len(site.shelves):
+        places = _grid(site.shelves)
+    else:
+        places = {shelf.id: (columns[shelf.x_m], len(rows) - 1 - rows[shelf.y_m]) for shelf in site.shelves}
+    across = max((place[0] for place in places.values()), default=0) + 1
+    down = max((place[1] for place in places.values()), default=0) + 1
+    width = (WIDTH - left - MARGIN) / across
+    height = max(FLATTEST * WIDTH, min(TALLEST * WIDTH, down * (SHELF_H + 90.0)))
+    step = (height - 2 * MARGIN) / down
+    box_w, box_h = min(SHELF_W, width - GAP), min(SHELF_H, step - 52.0)
+    shelves = tuple(
+        Box(
+            shelf.id,
+            shelf.id,
+            left + (col + 0.5) * width - box_w / 2,
+            MARGIN + (row + 0.5) * step - box_h / 2 + 12,
+            box_w,
+            box_h,
+        )
+        for shelf in site.shelves
+        for col, row in (places[shelf.id],)
+    )
+    zones = [
+        _around(
+            zone.id,
+            zone.name or zone.id,
+            [box for box, shelf in zip(shelves, site.shelves, strict=True) if shelf.zone == zone.id],
+        )
+        for zone in site.zones
+        if zone.id in used
+    ]
+    tall = (height - 2 * MARGIN - GAP * (len(empty) - 1)) / max(1, len(empty))
+    zones += [
+        Box(zone.id, zone.name or zone.id, MARGIN, MARGIN + i * (tall + GAP), STRIP - MARGIN, tall)
+        for i, zone in enumerate(empty)
+    ]
+    zone_of = {zone.id: zone for zone in zones}
+    scanners = tuple(
+        (row.device, zone_of[row.zone].x + zone_of[row.zone].w - 22, zone_of[row.zone].y + 22)
+        for row in site.scanners
+        if row.zone in zone_of
+    )
+    doors = tuple(
+        (door.device, MARGIN, MARGIN + tall * (index + 0.5) / len(site.doors)) for index, door in enumerate(site.doors)
+    )
+    return Floor(height, shelves, tuple(zones), scanners, doors)
+
+
+def _ranks(values: list[float]) -> dict[float, int]:
+    return {value: rank for rank, value in enumerate(sorted(set(values)))}
+
+
+def _grid(shelves: tuple[Shelf, ...]) -> dict[str, tuple[int, int]]:
+    """Without coordinates: a row for each zone, at most six shelves long."""
+    places: dict[str, tuple[int, int]] = {}
+    row = 0
+    for zone in dict.fromkeys(shelf.zone for shelf in shelves):
+        own = [shelf for shelf in shelves if shelf.zone == zone]
+        for index, shelf in enumerate(own):
+            places[shelf.id] = (index % 6, row + index // 6)
+        row += (len(own) + 5) // 6
+    return places
+
+
+def _around(zone: str, name: str, boxes: list[Box]) -> Box:
+    x, y = min(box.x for box in boxes) - 14, min(box.y for box in boxes) - 40
+    right, bottom = max(box.x + box.w for box in boxes) + 14, max(box.y + box.h for box in boxes) + 14
+    return Box(zone, name, x, y, right - x, bottom - y)

@@ -1,0 +1,163 @@
+"""The guard in front of every route: Host, Origin, size, who asks, and whether the gateway is claimed at all."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge.access import Person, Role
+from edge.api.problems import Problem, problem_response
+from edge.api.services import Services
+
+BODY_LIMIT = 1 << 20
+COOKIE = "smartstore-session"
+UNCLAIMED = frozenset({"/claim", "/v1/claim", "/health", "/language"})
+PUBLIC = UNCLAIMED | {"/sign-in", "/openapi.json"}
+UNTOUCHED = ("/v1/facts/live", "/health")  # a page left open does not keep somebody signed in
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+LOCAL = Person("local", Role.ADMIN)
+SECURITY_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+        b"form-action 'self'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+
+
+class Guard:
+    """ASGI middleware. Sets ``scope["person"]`` and ``scope["token"]``."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app, self._services = app, services
+        own = socket.gethostname().lower()
+        self._names = {"localhost", own, f"{own}.local", *(name.lower() for name in services.settings.names)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        guarded = _with_headers(send)
+        refusal = self._refusal(scope, headers)
+        if refusal is None:
+            self._identify(scope, headers)
+            refusal = self._unclaimed(scope)
+        if refusal is not None:
+            if refusal.status == 303:
+                await _redirect(guarded, refusal.detail)
+            else:
+                await problem_response(refusal)(scope, receive, guarded)
+            return
+        await self._app(scope, _limited(receive), guarded)
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Problem | None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not self._known(host):
+            hint = "Use the gateway's address, or add the name to [api] names."
+            return Problem(421, "foreign_host", f"Host = {host[:100]!r}: not a name of this gateway", hint)
+        if scope["method"] not in SAFE:
+            origin = headers.get(b"origin", b"").decode("latin-1")
+            foreign = headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin")
+            if foreign or (origin and urlsplit(origin).netloc.lower() != host.lower()):
+                return Problem(403, "cross_origin", f"Origin = {origin[:100]!r}: another site may not do this")
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > BODY_LIMIT:
+            return Problem(413, "too_large", f"a body of {length[:20].decode('latin-1')} bytes: at most {BODY_LIMIT}")
+        return None
+
+    def _known(self, host: str) -> bool:
+        """Addresses cannot be rebound; names must be ours (against DNS rebinding)."""
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        name = name.strip("[]").rstrip(".").lower()
+        if name in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _identify(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        scope["token"], scope["person"] = "", None
+        if self._services.settings.open:
+            scope["person"] = LOCAL
+            return
+        bearer = headers.get(b"authorization", b"").decode("latin-1")
+        if bearer[:7].lower() == "bearer ":
+            scope["token"] = bearer[7:].strip()
+        else:
+            scope["token"] = _cookie(headers.get(b"cookie", b"").decode("latin-1"))
+        if scope["token"]:
+            touch = scope["path"] not in UNTOUCHED
+            scope["person"] = self._services.access.who(scope["token"], touch=touch)
+
+    def _unclaimed(self, scope: Scope) -> Problem | None:
+        path = scope["path"]
+        if (
+            self._services.settings.open
+            or self._services.access.claimed
+            or path in UNCLAIMED
+            or path.startswith("/static/")
+        ):
+            return self._signed_out(scope)
+        if scope["method"] in SAFE and not path.startswith("/v1/"):
+            return Problem(303, "unclaimed", "/claim")
+        return Problem(403, "unclaimed", "this gateway has no owner yet", "Claim it with the code on its label.")
+
+    def _signed_out(self, scope: Scope) -> Problem | None:
+        """Pages send who is not signed in to the sign-in; the API answers 401 by itself."""
+        path = scope["path"]
+        public = path in PUBLIC or path.startswith(("/static/", "/v1/", "/s/"))
+        if scope["person"] is None and scope["method"] in SAFE and not public:
+            return Problem(303, "not_signed_in", f"/sign-in?next={quote(path)}")
+        return None
+
+
+def _cookie(header: str) -> str:
+    try:
+        morsel = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return ""
+    return morsel.value if morsel else ""
+
+
+def _with_headers(send: Send) -> Send:
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+        await send(message)
+
+    return guarded
+
+
+def _limited(receive: Receive) -> Receive:
+    """A body without a declared length is counted as it comes."""
+    taken = 0
+
+    async def limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > BODY_LIMIT:
+            raise HTTPException(413, f"the body has more than {BODY_LIMIT} bytes")
+        return message
+
+    return limited
+
+
+async def _redirect(send: Send, place: str) -> None:
+    headers: list[Any] = [(b"location", place.encode()), (b"cache-control", b"no-store"), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

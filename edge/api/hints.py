@@ -1,0 +1,29 @@
+"""What a technician does next, by the cause that a device or the gateway names."""
+
+from __future__ import annotations
+
+from edge.core.errors import DeviceMisbehaved, DeviceRefused, DeviceTimeout, LinkLost
+
+HINTS = {
+    "starting": "Wait a few seconds; if it stays, check power and cable.",
+    "LinkLost": LinkLost.hint,
+    "DeviceTimeout": DeviceTimeout.hint,
+    "DeviceRefused": DeviceRefused.hint,
+    "DeviceMisbehaved": DeviceMisbehaved.hint,
+    "not_configured": "The planogram has it and the settings do not: set it up, or take it off the planogram.",
+    "settings": "Correct the named setting of this device.",
+    "crashed": "The driver failed; it is started again. Send the support bundle if it stays.",
+    "inference": "Install the model again; counting goes on with the last good one.",
+    "duty_off": "Nothing to do: the reader rests by its schedule.",
+    "silent": "Check the cable between controller and gateway.",
+    "heartbeat:loop": "The gateway restarts by itself; send the support bundle if it happens again.",
+    "heartbeat:writer": "Check the memory card; the gateway restarts by itself.",
+    "heartbeat:inference": "The model hangs; the gateway restarts by itself.",
+    "journal_full": "Restore the link to the platform, or raise the quota.",
+    "journal_corrupt": "Replace the memory card soon; a new journal began.",
+}
+
+
+def hint_for(cause: str) -> str:
+    """The next action for a cause."""
+    return HINTS.get(cause, "See the detail; replacing the device keeps its place and settings." if cause else "")

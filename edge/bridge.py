@@ -1,0 +1,82 @@
+"""The composition root's share of the bridge: an uplink over this gateway's journal, view and clock."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from dataclasses import replace
+from typing import Any
+
+from cloud_bridge.announcements import Announcements
+from cloud_bridge.contract.envelope import EnvelopeRenderer
+from cloud_bridge.contract.topics import Topics
+from cloud_bridge.downlink import Downlink, DownlinkPorts
+from cloud_bridge.paho_client import PahoLinks
+from cloud_bridge.settings import UplinkSettings
+from cloud_bridge.uplink import Uplink, UplinkPorts
+from edge.core.fact import Fact
+from edge.core.site import Site
+from edge.runtime import Runtime
+from edge.settings import SettingsFile
+
+FILES = ("password_file", "ca_file", "cert_file", "key_file")
+
+
+class Bridge:
+    """The running bridge: facts up, commands down."""
+
+    def __init__(
+        self, runtime: Runtime, topics: Topics, settings: UplinkSettings, ports: UplinkPorts, says: Announcements
+    ) -> None:
+        self.uplink = Uplink(topics, settings, replace(ports, received=self._received), says)
+        down = DownlinkPorts(
+            runtime.journal, runtime.clock, self.uplink.keys, runtime.execute, self.uplink.post, ports.record
+        )
+        self._downlink = Downlink(topics, down)
+
+    async def run(self) -> None:
+        """Both directions, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.uplink.run())
+            group.create_task(self._downlink.run())
+
+    def _received(self, suffix: str, payload: bytes) -> None:
+        if suffix == "command":
+            self._downlink.received(payload)
+
+
+def uplink_settings(file: SettingsFile) -> UplinkSettings:
+    """``[uplink]`` with its files resolved. Raises SettingsError."""
+    settings = file.section("uplink", UplinkSettings)
+    found: dict[str, Any] = {
+        name: str(file.resolve(getattr(settings, name))) for name in FILES if getattr(settings, name)
+    }
+    return replace(settings, **found)
+
+
+def make_bridge(runtime: Runtime, site: Site, settings: UplinkSettings, version: str) -> Bridge | None:
+    """The bridge, None where the settings name no broker."""
+    if not settings.hosts:
+        return None
+    if not settings.client_id:
+        settings = replace(settings, client_id=f"{site.store.tenant}-{site.store.id}")
+
+    def record(fact: Fact) -> None:
+        runtime.tell(fact)
+
+    def devices() -> list[str]:
+        return sorted(runtime.health.devices)
+
+    ports = UplinkPorts(
+        log=runtime.journal,
+        view=runtime.view,
+        clock=runtime.clock,
+        renderer=EnvelopeRenderer.of_site(site, runtime.journal.epoch),
+        link_factory=PahoLinks(settings),
+        record=record,
+        received=lambda suffix, payload: None,  # the bridge puts its downlink here
+        rng=random.Random(),
+    )
+    says = Announcements(runtime.clock, version, devices, secrets.token_hex(8))
+    return Bridge(runtime, Topics(site.store.tenant, site.store.id), settings, ports, says)

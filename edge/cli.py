@@ -1,0 +1,182 @@
+"""The command ``smartstore``. Imports are lazy: ``--help`` answers in a blink.
+
+Exit codes: 0 done · 1 the thing asked for was not so (a mismatch, a failed check) · 2 wrong usage or bad input ·
+3 something needed is missing or unreachable · 74 the journal's disk failed · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge.api_cli import claim_label, register
+from edge.core.errors import GatewayError, SettingsError, SiteError
+
+app = typer.Typer(
+    name="smartstore",
+    help="Smart-store edge gateway: shelves, tags, beacons and doors in; provable stock facts out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def show(figures: dict[str, Any], as_json: bool, text: Callable[[], None]) -> None:
+    """One JSON object on the last line, or text for people."""
+    if as_json:
+        typer.echo(json.dumps(figures, ensure_ascii=False))
+    else:
+        text()
+
+
+@app.command()
+def version(json_: Json = False) -> None:
+    """Print the version."""
+    from edge.main import software_version
+
+    found = software_version()
+    show({"version": found}, json_, lambda: typer.echo(found))
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option("--config", "-c", help="Settings file (TOML).")],
+    json_: Annotated[bool, typer.Option("--json", help="Print a JSON line once it serves.")] = False,
+) -> None:
+    """Run the gateway of a settings file until it is stopped."""
+    from edge.main import Gateway, run_forever
+
+    def ready(gateway: Gateway) -> None:
+        host = gateway.plan.api.host
+        scheme = "https" if gateway.plan.api.tls else "http"
+        started: dict[str, Any] = {
+            "ready": True,
+            "api": f"{scheme}://{host}:{gateway.port}",
+            "boot": gateway.clock.boot,
+        }
+        if not gateway.plan.api.open and gateway.access.claim_code:
+            started |= {"claim_code": gateway.access.claim_code, "fingerprint": gateway.fingerprint}
+
+        def text() -> None:
+            typer.echo(f"serving on {started['api']} (boot {started['boot']})")
+            if "claim_code" in started:
+                typer.echo(claim_label(started["api"], started["claim_code"], started["fingerprint"]))
+
+        show(started, json_, text)
+        sys.stdout.flush()
+
+    raise typer.Exit(run_forever(config, ready))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def sim(context: typer.Context) -> None:
+    """Start a simulated device or a whole virtual store (smartstore sim --help lists them)."""
+    import os
+
+    # A process of its own: production code never imports the simulator.
+    os.execv(sys.executable, [sys.executable, "-m", "firmware_sim", *context.args])
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float | None, typer.Option(help="Shoppers stop after this time; default: until Ctrl-C.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the virtual store.")] = 7,
+    summary: Annotated[Path | None, typer.Option(help="Write the summary to this JSON file.")] = None,
+    directory: Annotated[Path | None, typer.Option("--dir", help="Keep everything here (default: temporary).")] = None,
+    json_: Json = False,
+) -> None:
+    """Watch a virtual store live: simulator, gateway, a real broker and the reference platform."""
+    from edge.demo import run_demo
+
+    raise typer.Exit(run_demo(seconds, seed, summary, directory, json_))
+
+
+@app.command()
+def platform(
+    directory: Annotated[Path, typer.Option("--dir", help="Where database, key and broker keep their files.")] = Path(
+        "var/platform"
+    ),
+    broker: Annotated[str, typer.Option(help="Address of a broker (mqtt://host:1883); default: start one.")] = "",
+    json_: Json = False,
+) -> None:
+    """Run the reference platform: read the facts, find gaps, ask again, acknowledge."""
+    from edge.platform_cli import serve_platform
+
+    raise typer.Exit(serve_platform(directory, broker, json_))
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file (TOML).")] = None,
+    json_: Json = False,
+) -> None:
+    """Find and explain what is wrong with this machine, the settings and the devices."""
+    from edge.doctor import examine, report
+
+    findings = examine(config)
+    show({"findings": [finding.as_dict() for finding in findings]}, json_, lambda: report(findings))
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@app.command()
+def replay(
+    recording: Annotated[Path, typer.Argument(help="A tap of a reader's link (moniker option tap=FILE).")],
+    device: Annotated[str, typer.Option(help="The reader's id in the planogram.")],
+    planogram: Annotated[Path, typer.Option(help="The planogram that runs now (JSON).")],
+    other: Annotated[Path | None, typer.Option(help="Another planogram (antenna set) to compare with.")] = None,
+    profile: Annotated[str, typer.Option(help="learned, window, asset-tracking or retail-garment.")] = "learned",
+    json_: Json = False,
+) -> None:
+    """Run recorded raw reads through another profile or antenna set: what would have changed."""
+    from edge.replay_cli import replay_recording
+
+    compared, text = replay_recording(recording, device, planogram, other, profile)
+    show(compared, json_, text)
+
+
+footfall = typer.Typer(help="Count and score thermal recordings of a door.", no_args_is_help=True)
+app.add_typer(footfall, name="footfall")
+Inward = Annotated[str, typer.Option(help="Axis on which people come in: +x -x +y -y (x = column, y = row).")]
+Fps = Annotated[float, typer.Option(help="Frames a second of the recording (5 to 30).")]
+
+
+@footfall.command()
+def count(recording: Path, fps: Fps, inward: Inward = "+x", json_: Json = False) -> None:
+    """Count the crossings of a recording (.npz with centi_celsius)."""
+    from models.recordings import count_recording
+
+    counted = count_recording(recording, fps, inward)
+    show(counted, json_, lambda: typer.echo(f"in {counted['in']}, out {counted['out']}"))
+
+
+@footfall.command()
+def score(recording: Path, fps: Fps, inward: Inward = "+x", json_: Json = False) -> None:
+    """Compare the count with a recording's own labels."""
+    from models.recordings import score_recording
+
+    scored = score_recording(recording, fps, inward)
+    show(scored, json_, lambda: typer.echo("\n".join(f"{key:12} {value}" for key, value in scored.items())))
+
+
+register(app)
+
+
+def main() -> None:
+    """Entry point: errors of the tree become one line with the next action, never a traceback."""
+    try:
+        app()
+    except (SettingsError, SiteError) as error:
+        typer.echo(f"smartstore: {error}\n{error.hint}", err=True)
+        sys.exit(2)
+    except GatewayError as error:
+        typer.echo(f"smartstore: {error}\n{error.hint}", err=True)
+        sys.exit(2 if isinstance(error, ValueError) else 3)  # a ValueError too: what was typed, not what is missing
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""PURE. Observations go in, facts come out: no I/O, no clock, no threads, no randomness."""

@@ -1,0 +1,490 @@
+"""Fusion of tags, weight and counts into one distribution for each (shelf, product).
+
+Tags give identities and are slow; weight gives quantities and is fast; each is wrong in its own way. A tag change at a
+weighed place should have a weight step beside it, and a step of tagged goods should be followed by tags: what lacks
+its companion is doubted in proportion, never filtered hard, and the doubt fades towards what stays.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from edge.core.instant import US_PER_MIN, US_PER_S
+from edge.core.inventory.ledger import Ledger, Mass, Step, TagEvent, make_step
+from edge.core.inventory.pair import UNKNOWN, Estimate, Level, Pair, Tag, Why, estimate
+from edge.core.inventory.pmf import CERTAIN, Pmf, blended, convolve, mode, normalized
+from edge.core.inventory.trust import Trust
+from edge.core.part import LaneLevel, LaneStep, PlaceHealth, TagBelief
+from edge.core.site import AntennaRole, Site
+
+MISSED_STEP = 0.05  # true moves over a live lane that weight does not tell
+CHANCE_STEP = 0.05  # a false tag move and an unrelated fitting step coincide
+ODDS_CAP = 50.0  # the own doubt never becomes certainty
+HOMECOMING_US = 3 * US_PER_MIN
+NEWCOMER_US = 60 * US_PER_S  # so long a tag that was never seen before may be placed anew without having moved
+HOME_ODDS = 0.3  # a tag that comes back this doubtful had never left
+FORGET_DEPARTED_US = 10 * US_PER_MIN
+RECHECK_US = 5 * US_PER_S
+RECHECK_SHARE = 0.2  # of the time since evidence: doubts fade by halving, so older ones are looked at less often
+JUST_NOW = -1
+UNTAGGED_OF_TAGGED = 0.003  # items of tagged goods without a working tag
+FOLD_FROM = 0.7  # tags are the measure of tagged goods: what they never showed must be likelier than this to stay
+SPAWN_FROM = 0.2  # a step makes a new (shelf, product) only when at least this probable
+OFFSET_SPREAD = 0.01
+Key = tuple[str, str]
+
+
+class Fusion:
+    """All (shelf, product) pairs of a site. Keys of `pairs` are (shelf, gtin); `dirty` holds what evidence touched."""
+
+    def __init__(self, site: Site) -> None:
+        self.pairs: dict[Key, Pair] = {}
+        self.on_shelf: dict[str, list[Pair]] = {}
+        self.of_product: dict[str, list[Pair]] = {}
+        self.tags: dict[str, Tag] = {}
+        self.dirty: set[Key] = set()
+        self.warm: dict[Key, int] = {}  # pairs that time alone changes → when evidence last touched them
+        self.trust = Trust()
+        self.moved_tags: dict[str, tuple[str, str] | None] = {}
+        self.down: dict[Key, str] = {}  # (shelf, source) → cause
+        self._ledgers: dict[str, Ledger] = {}
+        self._departed: deque[tuple[int, str]] = deque()
+        self._recheck_us: int | None = None
+        self.use(site)
+
+    # --- the planogram ------------------------------------------------------------------------------------------------
+
+    def use(self, site: Site) -> None:
+        """Take this planogram as given from now on."""
+        self.site = site
+        self._tagged = {product.gtin for product in site.products if product.tagged}
+        self._antennas = {a.shelf for r in site.readers for a in r.antennas if a.role is AntennaRole.SHELF}
+        self._lane_products: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._weighed: dict[str, set[str]] = {}
+        for lane in site.lanes:
+            products = lane.gtins or site.shelf_by_id[lane.shelf].products
+            self._lane_products.setdefault(lane.shelf, {})[lane.id] = products
+            self._weighed.setdefault(lane.shelf, set()).update(products)
+        self._whole = {
+            shelf.id
+            for shelf in site.shelves
+            if shelf.products and self._weighed.get(shelf.id, set()).issuperset(shelf.products)
+        }
+
+    def is_tagged(self, gtin: str) -> bool:
+        """Whether items of this product carry tags by the catalogue."""
+        return gtin in self._tagged
+
+    def weighed(self, shelf: str, gtin: str) -> bool:
+        """Whether a live lane would show a move of this product at this shelf."""
+        return (shelf, "weight") not in self.down and (
+            gtin in self._weighed.get(shelf, ()) or (shelf in self._whole and not self._is_home(shelf, gtin))
+        )
+
+    def seen_by_tags(self, shelf: str, gtin: str) -> bool:
+        """Whether tags would show a move of this product at this shelf."""
+        return gtin in self._tagged and shelf in self._antennas and (shelf, "rfid") not in self.down
+
+    def sensed(self, shelf: str, gtin: str) -> bool:
+        """Whether any sensor is meant to see this product here (alive or not)."""
+        return gtin in self._weighed.get(shelf, ()) or (gtin in self._tagged and shelf in self._antennas)
+
+    def _is_home(self, shelf: str, gtin: str) -> bool:
+        place = self.site.shelf_by_id.get(shelf)
+        return place is not None and gtin in place.products
+
+    def pair(self, shelf: str, gtin: str) -> Pair:
+        """The pair, made on first use."""
+        key = (shelf, gtin)
+        pair = self.pairs.get(key)
+        if pair is None:
+            # what nobody tagged and nobody counted is unknown at home, and nothing elsewhere
+            unknown = gtin not in self._tagged and self._is_home(shelf, gtin)
+            pair = self.pairs[key] = Pair(shelf, gtin, None if unknown else CERTAIN)
+            self.on_shelf.setdefault(shelf, []).append(pair)
+            self.of_product.setdefault(gtin, []).append(pair)
+        return pair
+
+    def ledger(self, shelf: str) -> Ledger:
+        """The open steps of a shelf."""
+        ledger = self._ledgers.get(shelf)
+        if ledger is None:
+            ledger = self._ledgers[shelf] = Ledger(
+                lambda gtin: self.seen_by_tags(shelf, gtin),
+                lambda gtin: UNTAGGED_OF_TAGGED if gtin in self._tagged else 1.0,
+            )
+        return ledger
+
+    # --- tags ---------------------------------------------------------------------------------------------------------
+
+    def tag(self, belief: TagBelief) -> None:
+        """A tag is believed somewhere. Raises nothing; a reader that is down changes nothing."""
+        if belief.shelf is None:
+            return
+        if belief.role != AntennaRole.SHELF and belief.shelf:  # a till, a door, the back room: on no shelf
+            belief = TagBelief(belief.at_us, belief.epc, belief.gtin, "", belief.probability, belief.role)
+        tag = self.tags.get(belief.epc)
+        if tag is not None and tag.shelf == belief.shelf:
+            self._same_place(tag, belief)
+        elif tag is None:
+            if belief.shelf:
+                self._first_seen(belief)
+        elif self._is_correction(tag, belief):
+            self._corrected(tag, belief)
+        elif belief.shelf and self._is_homecoming(tag, belief):
+            self._came_home(tag, belief)
+        else:
+            self._moved(tag, belief)
+
+    def _same_place(self, tag: Tag, belief: TagBelief) -> None:
+        if not belief.shelf:
+            return
+        told = self.trust.odds(belief.probability)
+        pair = self.pair(belief.shelf, tag.gtin)
+        if belief.epc in pair.soft:
+            tag.odds, tag.odds_us = max(told, min(tag.odds_at(belief.at_us), ODDS_CAP)), belief.at_us
+        elif told > 0.25:
+            pair.sure -= 1
+            pair.soft[belief.epc] = tag
+            tag.odds, tag.odds_us, tag.origin = told, belief.at_us, ""
+        else:
+            return
+        self._touch(pair)
+
+    def _first_seen(self, belief: TagBelief) -> None:
+        shelf = belief.shelf or ""
+        tag = self.tags[belief.epc] = Tag(belief.gtin, shelf, belief.at_us)
+        odds = self.trust.odds(belief.probability)
+        vouched, _ = self.ledger(shelf).vouch(belief.at_us, belief.gtin, 1, self._mass(shelf, belief.gtin))
+        if vouched:
+            odds *= CHANCE_STEP / (vouched + MISSED_STEP)
+        else:
+            tag.is_new = True
+            self._absorb(self.pair(shelf, belief.gtin), 1)
+            self.ledger(shelf).unexplained(TagEvent(belief.at_us, belief.gtin, 1, belief.epc))
+        self._doubt(tag, odds, belief.at_us)
+        self._arrive(tag, belief)
+
+    def _is_correction(self, tag: Tag, belief: TagBelief) -> bool:
+        if not tag.is_new or belief.at_us - tag.since_us > NEWCOMER_US:
+            return False
+        return not self.ledger(tag.shelf).expects(tag.gtin, -1)
+
+    def _corrected(self, tag: Tag, belief: TagBelief) -> None:
+        """A tag heard for the first time is soon placed better: nothing has moved, so no scale has to vouch."""
+        self._leave(tag, belief.epc)
+        del self.tags[belief.epc]
+        self.moved_tags[belief.epc] = None
+        if belief.shelf:
+            self._first_seen(belief)
+
+    def _is_homecoming(self, tag: Tag, belief: TagBelief) -> bool:
+        """Whether a tag that comes back to where it was had only seemed to leave."""
+        shelf = belief.shelf or ""
+        if self.ledger(shelf).expects(tag.gtin, 1):
+            return False  # it was put back: a step speaks for that
+        if shelf == tag.origin and tag.odds_at(belief.at_us) >= HOME_ODDS:
+            return True
+        recent = shelf == tag.left_shelf and belief.at_us - tag.left_us <= HOMECOMING_US
+        return recent and self.weighed(shelf, tag.gtin)
+
+    def _came_home(self, tag: Tag, belief: TagBelief) -> None:
+        """It had only seemed to leave: the ghost at its origin is the tag itself."""
+        self._leave(tag, belief.epc)
+        home = self.pair(belief.shelf or "", tag.gtin)
+        self._drop_ghost(tag, belief.epc)
+        tag.shelf, tag.odds = home.shelf, 0.0
+        if self.weighed(home.shelf, tag.gtin):
+            self.trust.label(tag.told, true=False)
+        if tag.left is not None:
+            self._relieve(self.ledger(home.shelf).refund(tag.left, tag.gtin, -1), tag.left)
+        tag.left, tag.left_shelf = None, ""
+        self._arrive(tag, belief)
+
+    def _relieve(self, explained: list[TagEvent], step: Step) -> None:
+        """A step was found for these tag changes: their doubt goes."""
+        for event in explained:
+            tag = self.tags.get(event.epc)
+            if tag is not None:
+                if event.sign < 0:
+                    tag.left = step
+                    self.trust.label(tag.told, true=True)
+                tag.odds *= MISSED_STEP * CHANCE_STEP
+                self._touch_places(tag)
+
+    def _moved(self, tag: Tag, belief: TagBelief) -> None:
+        at_us, target = belief.at_us, belief.shelf or ""
+        standing = tag.odds_at(at_us)
+        if tag.origin and standing < HOME_ODDS:
+            self._drop_ghost(tag, belief.epc)
+            standing = 0.0
+        left_odds = self._leave_speaks(tag, belief) if tag.shelf else 1.0
+        came_odds = self._arrival_speaks(tag, belief) if target else 1.0
+        if tag.origin:
+            odds = standing * came_odds
+        else:
+            tag.origin = tag.shelf
+            odds = self.trust.odds(belief.probability) * left_odds * came_odds
+        self._leave(tag, belief.epc)
+        tag.shelf, tag.since_us, tag.is_new = target, at_us, False
+        self._doubt(tag, odds, at_us)
+        if tag.origin:
+            home = self.pair(tag.origin, tag.gtin)
+            home.ghosts[belief.epc] = tag
+            self._touch(home)
+        if target:
+            self._arrive(tag, belief)
+        else:
+            self._departed.append((at_us, belief.epc))
+            self.moved_tags[belief.epc] = None
+
+    def _leave_speaks(self, tag: Tag, belief: TagBelief) -> float:
+        if belief.epc in self.pair(tag.shelf, tag.gtin).soft and tag.origin:
+            return 1.0  # it leaves where it perhaps never was
+        odds, tag.left = self._speaks(tag.shelf, tag.gtin, -1, belief)
+        tag.left_shelf, tag.left_us, tag.told = tag.shelf, belief.at_us, belief.probability
+        if tag.left is not None:
+            self.trust.label(belief.probability, true=True)
+        return odds
+
+    def _arrival_speaks(self, tag: Tag, belief: TagBelief) -> float:
+        odds, _ = self._speaks(belief.shelf or "", tag.gtin, 1, belief)
+        return odds
+
+    def _speaks(self, shelf: str, gtin: str, sign: int, belief: TagBelief) -> tuple[float, Step | None]:
+        """What weight says of a tag change: factor on the odds that it is false, and the step that spoke for it."""
+        ledger = self.ledger(shelf)
+        vouched, step = ledger.vouch(belief.at_us, gtin, sign, self._mass(shelf, gtin))
+        if vouched:
+            return CHANCE_STEP / (vouched + MISSED_STEP), step
+        if sign < 0:
+            self._absorb(self.pair(shelf, gtin), sign)
+        ledger.unexplained(TagEvent(belief.at_us, gtin, sign, belief.epc))
+        return (1.0 / MISSED_STEP if self.weighed(shelf, gtin) else 1.0), None
+
+    def _mass(self, shelf: str, gtin: str) -> Mass:
+        product = self.site.product_by_gtin.get(gtin)
+        if product is None:
+            return Mass()
+        return Mass(product.unit_mass_g, product.mass_sd_g, 1 if gtin in self._weighed.get(shelf, ()) else 2)
+
+    def _absorb(self, pair: Pair, sign: int) -> None:
+        """A tag change without a step is what the offset had been standing for, where there is one of that kind."""
+        if pair.offset is None or not self.is_tagged(pair.gtin) or len(pair.offset) == 1 == (0 in pair.offset):
+            return
+        out: Pmf = {}
+        for value, weight in pair.offset.items():
+            moved = value - sign if value * sign > 0 else value
+            out[moved] = out.get(moved, 0.0) + weight
+        pair.offset = out
+
+    def _leave(self, tag: Tag, epc: str) -> None:
+        if not tag.shelf:
+            return
+        pair = self.pair(tag.shelf, tag.gtin)
+        if pair.soft.pop(epc, None) is None:
+            pair.sure -= 1
+        self._touch(pair)
+
+    def _arrive(self, tag: Tag, belief: TagBelief) -> None:
+        pair = self.pair(tag.shelf, tag.gtin)
+        pair.soft[belief.epc] = tag
+        pair.as_of_us = belief.at_us
+        self.moved_tags[belief.epc] = (tag.gtin, tag.shelf)
+        self._touch(pair)
+
+    def _doubt(self, tag: Tag, odds: float, at_us: int) -> None:
+        tag.odds, tag.odds_us = min(odds, ODDS_CAP), at_us
+
+    def _drop_ghost(self, tag: Tag, epc: str) -> None:
+        home = self.pairs.get((tag.origin, tag.gtin))
+        if home is not None and home.ghosts.pop(epc, None) is not None:
+            self._touch(home)
+        tag.origin = ""
+
+    # --- weight -------------------------------------------------------------------------------------------------------
+
+    def step(self, told: LaneStep) -> None:
+        """A settled, decoded change of weight."""
+        for gtin in self._lane_products.get(told.shelf, {}).get(told.lane, ()):
+            pair = self.pair(told.shelf, gtin)
+            level = pair.levels.get(told.lane)
+            if level is not None and level.at_us < told.at_us:
+                self._fold_level(pair, told.at_us)
+                del pair.levels[told.lane]
+                self._touch(pair)
+        step = make_step(told.at_us, told.candidates, told.lane)
+        step.delta_g, step.sd_g = told.delta_g, told.sd_g
+        self.enter(told.shelf, step)
+        for gtin, quantity, probability in told.candidates[:3]:
+            text = f"weight of lane {told.lane} changed by {told.delta_g:+.1f} g ± {told.sd_g:.1f} g: {quantity:+d}"
+            self.pair(told.shelf, gtin).why.append(Why(told.at_us, "weight", text, quantity, probability))
+
+    def enter(self, shelf: str, step: Step) -> None:
+        """Add an open step (of weight, of a person) to a shelf."""
+        self._relieve(self.ledger(shelf).enter(step), step)
+        for h in step.hypotheses:
+            if (shelf, h.gtin) in self.pairs or h.weight >= SPAWN_FROM:
+                pair = self.pair(shelf, h.gtin)
+                pair.as_of_us = step.at_us
+                self._touch(pair)
+
+    def level(self, told: LaneLevel) -> None:
+        """An absolute weight of a lane that carries one product."""
+        if len(self._lane_products.get(told.shelf, {}).get(told.lane, ())) != 1:
+            return  # on mixed lanes absolute weight would count the evidence twice
+        pair = self.pair(told.shelf, told.gtin)
+        before = pair.levels.get(told.lane)
+        pair.levels[told.lane] = Level(told.at_us, told.mean, told.sd)
+        if before is None or abs(before.mean - told.mean) > 0.25 * max(0.2, told.sd):
+            pair.as_of_us = told.at_us
+            text = f"weight of lane {told.lane} is {told.mean:.2f} ± {told.sd:.2f} items"
+            pair.why.append(Why(told.at_us, "weight", text, round(told.mean)))
+            self._touch(pair)
+
+    def _fold_level(self, pair: Pair, now_us: int) -> None:
+        """A plateau ends: what its absolute weight taught of goods without tags is kept, once.
+
+        Of tagged goods nothing is kept: the difference may be a tag that is late, and the next plateau tells anew.
+        """
+        if self.is_tagged(pair.gtin) or len(pair.levels) < self.n_level_lanes(pair):
+            return
+        counted = self.distribution(pair, now_us)
+        steps = mode(self.ledger(pair.shelf).contribution(pair.gtin, now_us))
+        learned = {value - pair.tags - steps: weight for value, weight in counted.items()}
+        middle = mode(learned)
+        pair.offset = blended(learned, {middle + d: 0.2 for d in range(-2, 3)}, OFFSET_SPREAD)
+
+    def n_level_lanes(self, pair: Pair) -> int:
+        """Lanes whose absolute weights together count this pair; 0 where one of them is mixed or weight is down."""
+        if (pair.shelf, "weight") in self.down:
+            return 0
+        lanes = [p for p in self._lane_products.get(pair.shelf, {}).values() if pair.gtin in p]
+        return len(lanes) if all(len(products) == 1 for products in lanes) else 0
+
+    # --- people, health, time -----------------------------------------------------------------------------------------
+
+    def anchor(self, pair: Pair, quantity: int, now_us: int, why: Why) -> None:
+        """A person counted: the number is this, and differences to the tags await their explanation."""
+        ledger = self.ledger(pair.shelf)
+        missing = quantity - pair.tags - mode(ledger.contribution(pair.gtin, now_us))
+        pair.levels.clear()
+        pair.offset = normalized({missing: 0.99, missing - 1: 0.005, missing + 1: 0.005})
+        pair.verified_us = pair.as_of_us = now_us
+        pair.why.append(why)
+        self._touch(pair)
+
+    def shift(self, pair: Pair, quantity: int, now_us: int, why: Why) -> None:
+        """Books move a count that no sensor sees."""
+        offset = pair.offset if pair.offset is not None else {0: 1.0}
+        pair.offset = {max(0, value + quantity): 0.0 for value in offset}
+        for value, weight in offset.items():
+            pair.offset[max(0, value + quantity)] += weight
+        pair.as_of_us = now_us
+        pair.why.append(why)
+        self._touch(pair)
+
+    def health(self, told: PlaceHealth) -> bool:
+        """A source of a shelf can or cannot be believed. Returns whether that is news."""
+        key = (told.shelf, told.source)
+        if told.healthy == (key not in self.down):
+            return False
+        if told.healthy:
+            del self.down[key]
+        else:
+            self.down[key] = told.cause
+            for pair in self.on_shelf.get(told.shelf, ()):
+                if told.source == "weight" and pair.levels:
+                    self._fold_level(pair, told.at_us)
+                    pair.levels.clear()
+        self.dirty.update((told.shelf, pair.gtin) for pair in self.on_shelf.get(told.shelf, ()))
+        return True
+
+    def distribution(self, pair: Pair, now_us: int) -> Pmf:
+        """Distribution of the count of one pair."""
+        ledger = self._ledgers.get(pair.shelf)
+        steps = ledger.contribution(pair.gtin, now_us) if ledger and ledger.steps else CERTAIN
+        return pair.pmf(now_us, steps, self.n_level_lanes(pair) if pair.levels else 0, self._foreign(pair))
+
+    def estimate(self, pair: Pair, now_us: int) -> Estimate:
+        """The numbers of one pair."""
+        previous = pair.published.on_hand if pair.published else None
+        return estimate(self.distribution(pair, now_us), previous)
+
+    def _foreign(self, pair: Pair) -> bool:
+        """Whether an item that does not belong here is believed to lie on the shelf and may press on the lane."""
+        return bool(pair.levels) and any(
+            other.tags > 0 and other.gtin not in self._weighed.get(pair.shelf, ())
+            for other in self.on_shelf[pair.shelf]
+        )
+
+    def total(self, pairs: Iterable[Pair], now_us: int) -> Pmf:
+        """Distribution of the sum over pairs."""
+        out = CERTAIN
+        for pair in pairs:
+            out = convolve(out, self.distribution(pair, now_us))
+        return out
+
+    def next_recheck_us(self) -> int | None:
+        """When time alone may change an estimate."""
+        return self._recheck_us
+
+    def recheck(self, now_us: int) -> None:
+        """Let doubts fade and old steps close."""
+        if self._recheck_us is None or now_us < self._recheck_us:
+            return
+        for shelf, ledger in self._ledgers.items():
+            if ledger.steps and now_us >= ledger.recheck_us:
+                age_us = now_us - ledger.steps[-1].at_us
+                ledger.recheck_us = now_us + max(RECHECK_US, int(age_us * RECHECK_SHARE))
+                spoken = ledger.products()
+                for gtin, rest in ledger.close(now_us):
+                    self._fold_steps(shelf, gtin, rest)
+                self.dirty.update(key for gtin in spoken if (key := (shelf, gtin)) in self.pairs)
+        for key, touched_us in list(self.warm.items()):
+            pair = self.pairs[key]
+            if touched_us == JUST_NOW:
+                self.warm[key] = now_us
+            elif pair.recheck_us > now_us:
+                continue
+            age_us = now_us - self.warm[key]
+            pair.recheck_us = now_us + max(RECHECK_US, int(age_us * RECHECK_SHARE))
+            pair.settle(now_us)
+            self.dirty.add(key)
+            if not pair.warm:
+                del self.warm[key]
+        while self._departed and self._departed[0][0] <= now_us - FORGET_DEPARTED_US:
+            _, epc = self._departed.popleft()
+            tag = self.tags.get(epc)
+            if tag is not None and not tag.shelf and tag.since_us <= now_us - FORGET_DEPARTED_US:
+                self._drop_ghost(tag, epc)
+                del self.tags[epc]
+        busy = self.warm or any(ledger.steps for ledger in self._ledgers.values())
+        forget_us = self._departed[0][0] + FORGET_DEPARTED_US if self._departed else None
+        self._recheck_us = now_us + RECHECK_US if busy else forget_us
+
+    def _fold_steps(self, shelf: str, gtin: str, rest: Pmf) -> None:
+        pair = self.pairs.get((shelf, gtin))
+        if pair is None or rest.get(0, 0.0) > (FOLD_FROM if self.is_tagged(gtin) else 0.98):
+            return
+        if pair.offset is None and rest.get(0, 0.0) > 0.5:
+            return  # never counted, and probably not moved either: still unknown
+        pair.offset = convolve(pair.offset if pair.offset is not None else UNKNOWN, rest)
+        self._touch(pair)
+
+    def _touch(self, pair: Pair) -> None:
+        key = (pair.shelf, pair.gtin)
+        self.dirty.add(key)
+        if pair.warm:
+            self.warm[key] = JUST_NOW
+
+    def _touch_places(self, tag: Tag) -> None:
+        for shelf in (tag.shelf, tag.origin):
+            if shelf:
+                self._touch(self.pair(shelf, tag.gtin))
+
+    def wake(self, now_us: int) -> None:
+        """Make sure that time is looked at again soon."""
+        if self._recheck_us is None or self._recheck_us > now_us + RECHECK_US:
+            self._recheck_us = now_us + RECHECK_US

@@ -1,0 +1,208 @@
+"""One (shelf, product): what is believed to stand there, and why.
+
+count = tags believed here + open steps of the shelf + offset. The offset is what tags do not account for: untagged
+items, tags that died, tags that lie. For goods without tags the offset is the whole count; None means never counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from edge.core.fact import JsonValue
+from edge.core.instant import US_PER_MIN, US_PER_S
+from edge.core.inventory.ledger import Step
+from edge.core.inventory.pmf import (
+    CERTAIN,
+    Pmf,
+    bernoullis,
+    blended,
+    convolve,
+    mode,
+    not_negative,
+    poisson,
+    quantile,
+    weighted,
+)
+
+TAG_RESIDUAL = 0.0005  # chance that a long-settled tag belief is wrong all the same
+LUMPED_BELOW = 0.1  # rarer doubts are summed into one Poisson number
+UNKNOWN_UP_TO = 60  # a shelf never counted may hold any number up to this
+UNKNOWN: Pmf = dict.fromkeys(range(UNKNOWN_UP_TO + 1), 1.0 / (UNKNOWN_UP_TO + 1))
+LEVEL_TAIL = 0.03  # an absolute weight is off (foreign item, drift, hand) this often
+LEVEL_SD_FLOOR = 0.04  # items; no lane is better than this in a store
+FOREIGN_SPAN = 20.0  # items that a foreign object may look like
+DOUBT_HALVING_US = 20 * US_PER_S  # fading of a radio path lasts 4-40 s: a belief that stays is true …
+STUBBORN_SHARE, STUBBORN_HALVING_US = 0.12, 5 * US_PER_MIN  # … but for a few
+SETTLED_ODDS = 1e-3
+WHY_KEPT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """One piece of evidence, for people (`text`) and machines."""
+
+    at_us: int
+    source: str
+    text: str
+    quantity: int = 0
+    probability: float = 1.0
+
+    def as_json(self) -> JsonValue:
+        """As it is published."""
+        return {
+            "at_us": self.at_us,
+            "source": self.source,
+            "text": self.text,
+            "quantity": self.quantity,
+            "probability": round(self.probability, 4),
+        }
+
+
+@dataclass(slots=True)
+class Tag:
+    """A tag: where it is believed to be, and the odds that it never left `origin` ("" for none)."""
+
+    gtin: str
+    shelf: str
+    since_us: int
+    origin: str = ""
+    odds: float = 0.0
+    odds_us: int = 0
+    left: Step | None = None  # the weight step that vouched for its leaving `left_shelf`
+    left_shelf: str = ""
+    left_us: int = 0
+    told: float = 1.0  # probability of the belief that it left
+    is_new: bool = False  # first seen here, and nothing but its tag spoke for that
+
+    def odds_at(self, now_us: int) -> float:
+        """Odds now that the belief is wrong: they fade while the belief stays."""
+        age_us = now_us - self.odds_us
+        if age_us <= 0:
+            return self.odds
+        soon: float = (1.0 - STUBBORN_SHARE) * 0.5 ** (age_us / DOUBT_HALVING_US)
+        late: float = STUBBORN_SHARE * 0.5 ** (age_us / STUBBORN_HALVING_US)
+        return self.odds * (soon + late)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Absolute weight of one lane in items."""
+
+    at_us: int
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The believed count: most probable number, central 90 % and the probability of the number."""
+
+    on_hand: int
+    low: int
+    high: int
+    confidence: float
+
+
+@dataclass(slots=True)
+class Pair:
+    """State of one (shelf, product). soft: tags believed here with doubt; ghosts: tags perhaps still here."""
+
+    shelf: str
+    gtin: str
+    offset: Pmf | None
+    sure: int = 0
+    soft: dict[str, Tag] = field(default_factory=dict)
+    ghosts: dict[str, Tag] = field(default_factory=dict)
+    levels: dict[str, Level] = field(default_factory=dict)
+    published: Estimate | None = None
+    published_us: int = 0
+    sources: list[str] = field(default_factory=list)
+    reason: str = ""
+    untagged: int = 0
+    as_of_us: int = 0
+    verified_us: int | None = None
+    disagrees_us: int | None = None
+    recheck_us: int = 0
+    told: bool = False
+    why: deque[Why] = field(default_factory=lambda: deque(maxlen=WHY_KEPT))
+
+    @property
+    def tags(self) -> int:
+        """Tags believed to be here."""
+        return self.sure + len(self.soft)
+
+    @property
+    def counted(self) -> bool:
+        """Whether anything was ever known about this pair."""
+        return self.offset is not None or self.tags > 0 or bool(self.levels)
+
+    @property
+    def warm(self) -> bool:
+        """Whether time alone changes the estimate."""
+        return bool(self.soft or self.ghosts)
+
+    def settle(self, now_us: int) -> None:
+        """Drop doubts that have faded."""
+        for epc in [epc for epc, tag in self.soft.items() if tag.odds_at(now_us) < SETTLED_ODDS]:
+            del self.soft[epc]
+            self.sure += 1
+        for epc in [epc for epc, tag in self.ghosts.items() if tag.odds_at(now_us) < SETTLED_ODDS]:
+            del self.ghosts[epc]
+
+    def tag_pmf(self, now_us: int) -> Pmf:
+        """Distribution of the tagged items here, by what the tags say."""
+        certain, fewer, more = self.sure, TAG_RESIDUAL * self.sure, 0.0
+        doubtful: list[float] = []
+        for tag in self.soft.values():
+            odds = tag.odds_at(now_us)
+            here = 1.0 / (1.0 + odds)
+            if here >= 1.0 - LUMPED_BELOW:
+                certain += 1
+                fewer += 1.0 - here
+            else:
+                doubtful.append(here)
+        for tag in self.ghosts.values():
+            odds = tag.odds_at(now_us)
+            here = odds / (1.0 + odds)
+            if here <= LUMPED_BELOW:
+                more += here
+            else:
+                doubtful.append(here)
+        out = convolve(poisson(fewer, -1), poisson(more))
+        if doubtful:
+            out = convolve(out, bernoullis(doubtful))
+        return convolve(out, {certain: 1.0})
+
+    def pmf(self, now_us: int, steps: Pmf, n_lanes: int, foreign: bool) -> Pmf:
+        """Distribution of the count; `steps` is what the shelf's open steps add."""
+        offset = self.offset
+        if offset is None:
+            offset = UNKNOWN if self.tags == 0 else CERTAIN
+        out = not_negative(convolve(convolve(self.tag_pmf(now_us), steps), offset))
+        if not n_lanes or len(self.levels) < n_lanes:
+            return out
+        return self._with_levels(out, foreign)
+
+    def _with_levels(self, out: Pmf, foreign: bool) -> Pmf:
+        mean = sum(level.mean for level in self.levels.values())
+        sd = max(LEVEL_SD_FLOOR, math.sqrt(sum(level.sd**2 for level in self.levels.values())))
+        tail = 0.5 if foreign else LEVEL_TAIL
+        peak = max(0, round(mean))
+        # the own estimate never rules out what the scale says outright
+        near = range(max(0, peak - 2), peak + 3)
+        out = blended(out, dict.fromkeys(near, 1.0 / len(near)), 0.01)
+        density = 1.0 / (sd * math.sqrt(2.0 * math.pi))
+        return weighted(
+            out, lambda n: (1.0 - tail) * density * math.exp(-0.5 * ((n - mean) / sd) ** 2) + tail / FOREIGN_SPAN
+        )
+
+
+def estimate(pmf: Pmf, previous: int | None) -> Estimate:
+    """The numbers to publish. Of two nearly equal values the one already published stays: it must not flicker."""
+    on_hand = mode(pmf)
+    if previous is not None and previous != on_hand and pmf.get(previous, 0.0) >= 0.9 * pmf[on_hand]:
+        on_hand = previous
+    low, high = min(quantile(pmf, 0.05), on_hand), max(quantile(pmf, 0.95), on_hand)
+    return Estimate(on_hand, low, high, pmf.get(on_hand, 0.0))

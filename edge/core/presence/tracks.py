@@ -1,0 +1,417 @@
+"""Tracks: what is known of each tag, as columns by row, and the filter over its candidate places.
+
+Each tag has K slots, one a place that reads it now or did lately. A slot keeps hit rates over 3, 10 and 40 s and over
+the stay, and RSSI levels over the last three. Once a second, tags with news run one step of a hidden Markov model over
+their slots and "absent"; silent tags run it every 3 s, with misses in closed form (decay over the time gone by).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.core.instant import US_PER_S
+from edge.core.presence import scorer as sc
+from edge.core.presence.places import NOWHERE
+from edge.core.presence.scorer import F32, Scorer
+
+K = 6  # own shelf, three neighbours, and two for a place that is just becoming one
+HITS = 4
+LEVELS = 3
+C = HITS + LEVELS
+TAUS_S = np.array([2.5, 10.0, 40.0], np.float32)
+STAY_MIN_S, STAY_MAX_S = 5.0, 600.0  # memory of the stay: as long as the stay, within these bounds
+FLOOR_DB = np.float32(-16.0)  # level of a place that has not heard the tag
+SHRINK = np.float32(0.03)  # hits of evidence at which level is half floor, half measured
+LOG_EPS = np.float32(0.02)
+DB_UNIT = np.float32(8.0)
+KEEP_HITS = 0.5  # a slot that is read so well is not given to another place
+TELL_CHANGE = 0.1  # a changed probability is told as evidence from this difference on
+TELL_SHRUNK = 3.0
+TELL_DOUBT_MIN = 0.003
+SURE = 0.9  # tags as sure as this teach what is usual at their place …
+LEARN_EVERY = 5  # … in every fifth step; not a divisor of the cohorts, so that each of them takes part
+TINY = np.float32(1e-20)  # keeps decayed values out of the denormal range, which is slow
+CHUNK = 2048  # rows at a time: the working set stays in the second-level cache
+RESTORED_HITS = 0.8
+GUARD_US = 5 * 60 * US_PER_S
+GUARD_HEARD_US = 10 * US_PER_S
+GUARD_SURE, GUARD_SILENCE_US = 0.99, 120 * US_PER_S  # what a restored tag needs to move, and to depart
+BLIND_SURE = 0.95  # what a tag of a blind place needs to move
+EXIT_BONUS = np.float32(2)  # nats a step: who is read best at the exit is on the way out, and walks fast
+EXIT_GONE_US, EXIT_SURE = 10 * US_PER_S, 0.95  # silent for so long after the exit: outside
+REST_US = 3 * US_PER_S
+SETTLED = 0.98
+ELSEWHERE_DB = np.float32(8)
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """Rates of the hidden Markov model, per second, and the probabilities at which a change is believed."""
+
+    move_hz: float = 1 / 1200
+    leave_hz: float = 1 / 2400
+    enter_hz: float = 1 / 10
+    believe_move: float = 0.8
+    believe_arrival: float = 0.7
+    believe_departure: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Rows whose best place is known with a probability: place index or NOWHERE."""
+
+    rows: Rows
+    place: NDArray[np.int32]
+    probability: F32
+
+
+class Usual:
+    """What is usual at a place: reads/s of a tag that stands there, and its RSSI (dBm), learned from sure tags."""
+
+    PRIOR_S, PRIOR_READS, MEMORY_S = 60.0, 40.0, 900.0
+
+    def __init__(self, n_places: int) -> None:
+        self.seconds = np.zeros(n_places + 1)
+        self.reads = np.zeros(n_places + 1)
+        self.levels = np.zeros(n_places + 1)
+        self.all_reads, self.all_levels = 0.0, 0.0
+        self.inverse_hz = np.ones(n_places + 1, np.float32)
+        self.rssi_dbm = np.full(n_places + 1, -60.0, np.float32)
+
+    def learn(self, place: NDArray[np.int32], dt_s: F32, reads: F32, levels: F32) -> None:
+        """Sure tags: time, reads and summed RSSI since their last step."""
+        n = len(self.seconds)
+        self.seconds += np.bincount(place, dt_s, n)
+        self.reads += np.bincount(place, reads, n)
+        self.levels += np.bincount(place, levels, n)
+
+    def settle(self, elapsed_s: float) -> None:
+        """Forget slowly and bring the usual values up to date."""
+        if not self.all_reads:
+            return
+        self.rssi_dbm[:] = (self.levels + self.PRIOR_READS * self.all_levels / self.all_reads) / (
+            self.reads + self.PRIOR_READS
+        )
+        total_s, total = self.seconds.sum(), self.reads.sum()
+        prior_hz = (total + self.PRIOR_S) / (total_s + self.PRIOR_S)
+        hz = (self.reads + self.PRIOR_S * prior_hz) / (self.seconds + self.PRIOR_S)
+        self.inverse_hz[:] = 1 / np.clip(hz, 0.02, 200.0)
+        kept = np.exp(-elapsed_s / self.MEMORY_S)
+        self.seconds *= kept
+        self.reads *= kept
+        self.levels *= kept
+
+    def renumbered(self, numbers: NDArray[np.int32], n_places: int) -> Usual:
+        """The same for other place numbers."""
+        new = Usual(n_places)
+        kept = np.flatnonzero(numbers >= 0)
+        for name in ("seconds", "reads", "levels", "inverse_hz", "rssi_dbm"):
+            getattr(new, name)[numbers[kept]] = getattr(self, name)[kept]
+        new.all_reads, new.all_levels = self.all_reads, self.all_levels
+        return new
+
+
+class Tracks:
+    """The columns and the filter step."""
+
+    def __init__(self, n_places: int, scorer: Scorer, motion: Motion) -> None:
+        self.scorer, self.motion = scorer, motion
+        self.n_places = n_places
+        self.usual = Usual(n_places)
+        self._steps = 0
+        self.exits = np.zeros(n_places + 1, bool)  # places with the role exit
+        self.homes = np.zeros((1, n_places + 1), np.int8)  # by product and place: see scorer.HOME
+        self.slot_place = np.zeros((0, K), np.int32)
+        self.reads = np.zeros(0, np.float32)  # since the last step, (rows * K)
+        self.levels = np.zeros(0, np.float32)
+        self.stat = np.zeros((0, C * K), np.float32)
+        self.alpha = np.zeros((0, K + 1), np.float32)
+        self.stepped_us = np.zeros(0, np.int64)
+        self.read_us = np.zeros(0, np.int64)
+        self.stay_us = np.zeros(0, np.int64)
+        self.news = np.zeros(0, bool)
+        self.tracked = np.zeros(0, bool)
+        self.settled = np.zeros(0, bool)  # sure of its place, and nothing said otherwise since
+        self.said = np.zeros(0, np.int32)  # place that was last believed
+        self.product = np.zeros(0, np.int32)  # row of `homes`
+        self.told = np.zeros(0, np.float32)  # probability of it that was last given out
+        self.guarded_us = np.zeros(0, np.int64)  # until then a restored tag needs more than usual to change its place
+
+    def grow(self, capacity: int) -> None:
+        """Make room for rows up to `capacity`."""
+        more = capacity - len(self.said)
+        if more <= 0:
+            return
+        for name, fill in (("slot_place", NOWHERE), ("said", NOWHERE), ("stat", 0), ("alpha", 0)):
+            old = getattr(self, name)
+            setattr(self, name, np.concatenate((old, np.full((more, *old.shape[1:]), fill, old.dtype))))
+        for name in ("stepped_us", "read_us", "stay_us", "news", "tracked", "settled", "told", "guarded_us", "product"):
+            old = getattr(self, name)
+            setattr(self, name, np.concatenate((old, np.zeros(more, old.dtype))))
+        for name in ("reads", "levels"):
+            setattr(self, name, np.concatenate((getattr(self, name), np.zeros(more * K, np.float32))))
+
+    def begin(self, rows: Rows, now_us: int) -> None:
+        """Start tracking rows: nowhere, nothing known."""
+        self.slot_place[rows] = NOWHERE
+        self.said[rows] = NOWHERE
+        self.stat[rows] = 0
+        self.alpha[rows] = 0
+        self.alpha[rows, K] = 1
+        self.reads.reshape(-1, K)[rows] = 0
+        self.levels.reshape(-1, K)[rows] = 0
+        self.stepped_us[rows] = now_us - US_PER_S
+        self.read_us[rows] = self.stay_us[rows] = now_us
+        self.news[rows] = False
+        self.tracked[rows] = True
+
+    def assume(self, row: int, place: int, now_us: int) -> None:
+        """A restored tag: it stands where it was said to stand, as surely as a long stay would make it."""
+        self.slot_place[row, 0] = self.said[row] = place
+        self.stat.reshape(-1, C, K)[row, :HITS, 0] = RESTORED_HITS
+        self.alpha[row] = 0
+        self.alpha[row, 0], self.alpha[row, K] = 0.999, 0.001
+        self.stay_us[row] = now_us - int(STAY_MAX_S * US_PER_S)
+        self.guarded_us[row] = now_us + GUARD_US
+        self.told[row] = 0.0  # told again as evidence with its first news: the parts behind may know it less surely
+
+    def renumber(self, renumbered: NDArray[np.int32], n_places: int) -> None:
+        """Places got other numbers: renumbered (old places + 1,) gives the new one, NOWHERE for a lost place."""
+        self.slot_place = renumbered[self.slot_place]
+        gone = self.slot_place == NOWHERE
+        self.alpha[:, :K][gone] = 0
+        self.alpha[:, K] += np.where(self.alpha.sum(axis=1) <= 0, np.float32(1), np.float32(0))
+        self.alpha /= self.alpha.sum(axis=1, keepdims=True)
+        self.stat.reshape(-1, C, K).transpose(0, 2, 1)[gone] = 0
+        self.reads.reshape(-1, K)[gone] = self.levels.reshape(-1, K)[gone] = 0
+        self.said = renumbered[self.said]
+        self.usual = self.usual.renumbered(renumbered, n_places)
+        self.n_places = n_places
+
+    def fold(self, rows: Rows, place: NDArray[np.int32], level_dbm: F32, reads: F32, now_us: int) -> None:
+        """Add reads (n,): their slot is found or given; reads of a seventh place are left out while six are strong."""
+        if not len(rows):
+            return
+        match = self.slot_place[rows] == place[:, None]
+        slot = match.argmax(axis=1)
+        found = match[np.arange(len(rows)), slot]
+        if not found.all():
+            missing = np.flatnonzero(~found)
+            self._give_slots(rows[missing], place[missing])
+            match = self.slot_place[rows[missing]] == place[missing, None]
+            slot[missing] = match.argmax(axis=1)
+            found[missing] = match.any(axis=1)
+            rows, slot, place = rows[found], slot[found], place[found]
+            level_dbm, reads = level_dbm[found], reads[found]
+        flat = rows * K + slot
+        np.add.at(self.reads, flat, reads)
+        np.add.at(self.levels, flat, reads * level_dbm)
+        self.news[rows] = True
+        self.read_us[rows] = now_us
+        # read elsewhere, and as strongly as what stands there: do not rest
+        elsewhere = (place != self.said[rows]) & (level_dbm > self.usual.rssi_dbm[place] - ELSEWHERE_DB)
+        self.settled[rows[elsewhere]] = False
+
+    def _give_slots(self, rows: Rows, place: NDArray[np.int32]) -> None:
+        pairs = np.unique(rows * (self.n_places + 1) + place)
+        rows, place = pairs // (self.n_places + 1), (pairs % (self.n_places + 1)).astype(np.int32)
+        while len(rows):  # one new place a row and round, at most K rounds
+            first = np.ones(len(rows), bool)
+            first[1:] = rows[1:] != rows[:-1]
+            row, new = rows[first], place[first]
+            rows, place = rows[~first], place[~first]
+            taken = self.slot_place[row]
+            worth = self.stat[row, K : 2 * K] + self.reads.reshape(-1, K)[row]  # hit rate over 10 s, and just now
+            worth[taken == self.said[row, None]] = np.inf
+            worth[taken == NOWHERE] = -1
+            slot = worth.argmin(axis=1)
+            give = worth[np.arange(len(row)), slot] < KEEP_HITS
+            row, slot, new = row[give], slot[give], new[give]
+            self.slot_place[row, slot] = new
+            self.stat.reshape(-1, C, K)[row, :, slot] = 0
+            self.alpha[row, slot] = 0
+            self.reads[row * K + slot] = self.levels[row * K + slot] = 0
+
+    def slept(self, gap_us: int, now_us: int) -> None:
+        """Nobody listened for so long: silence in that time says nothing."""
+        for column in (self.read_us, self.stepped_us, self.stay_us):
+            np.minimum(column + gap_us, now_us, out=column)
+
+    def due(self, n_rows: int, now_us: int, cohort: slice) -> Rows:
+        """Rows of a cohort with news, or silent and not yet gone; settled and silent ones rest for a while first."""
+        tracked, news = self.tracked[:n_rows][cohort], self.news[:n_rows][cohort]
+        rested = self.stepped_us[:n_rows][cohort] <= now_us - REST_US
+        silent = rested & (self.said[:n_rows][cohort] != NOWHERE) & tracked
+        news = news & (rested | ~self.settled[:n_rows][cohort])
+        return np.flatnonzero(news | silent) * (cohort.step or 1) + (cohort.start or 0)
+
+    def accept(
+        self, verdicts: Verdicts, now_us: int, blind: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], F32]:
+        """Believe verdicts: indices of changed places, of probabilities that drifted, and each tag's probability."""
+        rows, place, motion = verdicts.rows, verdicts.place, self.motion
+        said = self.said[rows]
+        needed = np.where(said == NOWHERE, motion.believe_arrival, motion.believe_move)
+        needed[place == NOWHERE] = motion.believe_departure
+        guarded = self.guarded_us[rows] > now_us
+        if guarded.any():
+            # Who was still heard some seconds after the restart is known as well as before it.
+            guarded &= self.read_us[rows] < self.guarded_us[rows] - GUARD_US + GUARD_HEARD_US
+            heard = now_us - self.read_us[rows] < GUARD_SILENCE_US
+            needed[guarded] = GUARD_SURE
+            needed[guarded & (place == NOWHERE) & heard] = np.inf
+        gone = self.exits[said] & ~blind[said] & (now_us - self.read_us[rows] > EXIT_GONE_US)
+        if gone.any():
+            place[gone], verdicts.probability[gone] = NOWHERE, EXIT_SURE
+            self.alpha[rows[gone]] = np.eye(K + 1, dtype=np.float32)[K]
+        frozen = blind[said]
+        if frozen.any():  # a place that cannot be heard loses tags to other places only, never to nowhere
+            needed[frozen] = np.where(place[frozen] == NOWHERE, np.inf, BLIND_SURE)
+        is_said = place == said
+        self.settled[rows] = is_said & (verdicts.probability > SETTLED)
+        changed = np.flatnonzero(~is_said & (verdicts.probability >= needed))
+        probability = np.where(is_said, verdicts.probability, 1 - verdicts.probability)
+        probability[changed] = verdicts.probability[changed]
+        doubt, told_doubt = 1 - probability, 1 - self.told[rows]
+        drifted = np.abs(doubt - told_doubt) >= TELL_CHANGE
+        # Doubts of many tags add up in a count: one that shrank threefold is news too, down to a third of a percent.
+        drifted |= (doubt * TELL_SHRUNK <= told_doubt) & (told_doubt > TELL_DOUBT_MIN)
+        drifted &= said != NOWHERE
+        drifted[changed] = False
+        tell = np.flatnonzero(drifted)
+        self.said[rows[changed]] = place[changed]
+        self.stay_us[rows[changed]] = now_us
+        self.guarded_us[rows[changed]] = 0
+        self.told[rows[changed]] = probability[changed]
+        self.told[rows[tell]] = probability[tell]
+        return changed, tell, probability
+
+    def step(self, rows: Rows, now_us: int, blind: NDArray[np.bool_], log_activity: F32) -> Verdicts:
+        """One step of the filter for these rows; blind and log_activity are by place (+ 1 dummy)."""
+        place = np.empty(len(rows), np.int32)
+        probability = np.empty(len(rows), np.float32)
+        self._steps += 1
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK]
+            places = np.ascontiguousarray(self.slot_place[part].T)
+            slots, tags, dt_s = self._features(part, places, now_us, blind, log_activity)
+            evidence = self.scorer.score(slots, tags)
+            at_exit = self.exits[places]
+            if at_exit.any():
+                best_now = slots[sc.HIT_3S] >= slots[sc.HIT_3S].max(axis=0)
+                evidence[:K] += EXIT_BONUS * (at_exit & best_now & (slots[sc.MARGIN_10S] > -1))
+            alpha = self._advance(part, places, evidence, dt_s)
+            highest = alpha.max(axis=0)
+            likeliest = np.full(len(part), NOWHERE, np.int32)
+            for slot in range(K):
+                np.copyto(likeliest, places[slot], where=alpha[slot] == highest)
+            place[start : start + CHUNK] = likeliest
+            probability[start : start + CHUNK] = highest
+        return Verdicts(rows, place, probability)
+
+    def _features(
+        self, rows: Rows, places: NDArray[np.int32], now_us: int, blind: NDArray[np.bool_], log_activity: F32
+    ) -> tuple[F32, F32, F32]:
+        """Slot features (F_SLOT, K, n), tag features (F_TAG, n) and seconds since the last step (n,)."""
+        frozen = blind[places]
+        dt_s = np.clip((now_us - self.stepped_us[rows]) * np.float32(1e-6), 0.2, 30.0).astype(np.float32)
+        stay_s = np.clip((now_us - self.stay_us[rows]) * np.float32(1e-6), STAY_MIN_S, STAY_MAX_S).astype(np.float32)
+        stat, rate = self._smooth(rows, places, dt_s, stay_s, frozen)
+        self.stepped_us[rows] = now_us
+        self.news[rows] = False
+        hits = stat[:HITS]
+        slots = np.empty((sc.F_SLOT, K, len(rows)), np.float32)
+        np.log(hits + LOG_EPS, out=slots[:HITS])
+        levels = slots[sc.LEVEL_10S : sc.LEVEL_STAY + 1]
+        np.divide(stat[HITS:] + SHRINK * FLOOR_DB, hits[1:] + SHRINK, out=levels)
+        levels *= 1 / DB_UNIT
+        _margin(slots[sc.HIT_10S] + 2 * slots[sc.LEVEL_10S], slots[sc.MARGIN_10S])
+        _margin(slots[sc.HIT_STAY] + 2 * slots[sc.LEVEL_STAY], slots[sc.MARGIN_STAY])
+        slots[sc.HIT_NOW] = rate
+        slots[sc.ACTIVITY] = log_activity[places]
+        slots[sc.BLIND] = frozen
+        slots[sc.HOME] = self.homes[self.product[rows], places]
+        tags = np.empty((sc.F_TAG + 1, len(rows)), np.float32)
+        if frozen.any():
+            self.read_us[rows[blind[self.said[rows]]]] = now_us  # silence that says nothing
+        tags[sc.AGE] = (now_us - self.read_us[rows]) * np.float32(1e-6) + 1
+        tags[sc.STEP] = dt_s
+        tags[sc.STAY] = stay_s
+        np.add(hits[[0, 1, 3]].sum(axis=1), LOG_EPS, out=tags[sc.TOTAL_3S : sc.F_TAG])
+        np.log(np.minimum(tags[: sc.F_TAG], 600, out=tags[: sc.F_TAG]), out=tags[: sc.F_TAG])
+        tags[sc.F_TAG] = 1
+        return slots, tags, dt_s
+
+    def _smooth(
+        self, rows: Rows, places: NDArray[np.int32], dt_s: F32, stay_s: F32, frozen: NDArray[np.bool_]
+    ) -> tuple[F32, F32]:
+        """Take the new reads into the running rates and levels (C, K, n); also the new hit rates (K, n)."""
+        all_reads, all_levels = self.reads.reshape(-1, K), self.levels.reshape(-1, K)
+        reads, levels = np.ascontiguousarray(all_reads[rows].T), np.ascontiguousarray(all_levels[rows].T)
+        all_reads[rows] = 0
+        all_levels[rows] = 0
+        if self._steps % LEARN_EVERY == 0:
+            self._learn_usual(rows, places, dt_s, reads, levels)
+        rate: F32 = np.minimum(reads * self.usual.inverse_hz[places] / dt_s, np.float32(2))
+        levels /= np.maximum(reads, np.float32(1e-3))
+        levels -= self.usual.rssi_dbm[places]
+        np.clip(levels, -40, 30, out=levels)
+        keep = np.empty((HITS, 1, len(rows)), np.float32)
+        np.divide(-dt_s, TAUS_S[:, None], out=keep[:3, 0])
+        np.divide(-dt_s, stay_s, out=keep[3, 0])
+        np.exp(keep, out=keep)
+        gain = 1 - keep
+        if frozen.any():
+            keep, gain = np.where(frozen, np.float32(1), keep), np.where(frozen, np.float32(0), gain)
+        stat = np.ascontiguousarray(self.stat[rows].T).reshape(C, K, -1)
+        stat[:HITS] *= keep
+        stat[HITS:] *= keep[1:]
+        gained = gain * rate
+        stat[:HITS] += gained
+        stat[HITS:] += gained[1:] * levels
+        stat += TINY
+        self.stat[rows] = stat.reshape(C * K, -1).T
+        return stat, rate
+
+    def _learn_usual(self, rows: Rows, places: NDArray[np.int32], dt_s: F32, reads: F32, levels: F32) -> None:
+        self.usual.all_reads += float(reads.sum())
+        self.usual.all_levels += float(levels.sum())
+        said = self.said[rows]
+        slot, tag = np.nonzero((places == said) & (said >= 0) & (self.told[rows] > SURE))
+        self.usual.learn(said[tag], dt_s[tag], reads[slot, tag], levels[slot, tag])
+
+    def _advance(self, rows: Rows, places: NDArray[np.int32], evidence: F32, dt_s: F32) -> F32:
+        """The recursion: prior by the rates of motion, times likelihood, normalised; (K + 1, n)."""
+        motion = self.motion
+        alpha = np.ascontiguousarray(self.alpha[rows].T)
+        used = places != NOWHERE
+        evidence[:K][~used] = -np.inf
+        evidence -= evidence.max(axis=0)
+        np.exp(np.maximum(evidence, np.float32(-30), out=evidence), out=evidence)
+        here = 1 - alpha[K]
+        enter = np.minimum(dt_s * np.float32(motion.enter_hz), np.float32(0.5))
+        leave = dt_s * np.float32(motion.leave_hz)
+        move = dt_s * np.float32(motion.move_hz)
+        spread = (move * here + enter * alpha[K]) / np.maximum(used.sum(axis=0, dtype=np.float32), 1)
+        alpha[:K] *= 1 - move - leave
+        alpha[:K] += spread
+        alpha[:K] *= used
+        alpha[K] *= 1 - enter
+        alpha[K] += leave * here
+        alpha *= evidence
+        alpha /= alpha.sum(axis=0)
+        self.alpha[rows] = alpha.T
+        return alpha
+
+
+def _margin(strength: F32, out: F32) -> None:
+    """How far each slot (K, n) stands above the best other one."""
+    best = strength.max(axis=0)
+    is_best = strength == best
+    second = np.where(is_best, np.float32(-99), strength).max(axis=0)
+    np.subtract(strength, np.where(is_best, second, best), out=out)
+    np.clip(out, -6, 6, out=out)

@@ -1,0 +1,167 @@
+"""The part of the engine: adverts of own beacons in; ZoneEntered, ZoneLeft, heat, health and suspicions out.
+
+Only beacons of the planogram are followed: nothing is kept of any other. Staff badges only where that was agreed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from edge.core.fact import JsonValue
+from edge.core.facts import ZoneEntered, ZoneLeft
+from edge.core.instant import US_PER_S, Instant
+from edge.core.observation import Advert, SensorReading
+from edge.core.part import Said, Signal, ZoneVisit, earliest
+from edge.core.proximity.care import Care
+from edge.core.proximity.heat import Heat
+from edge.core.proximity.zones import ENTER, Track, ZoneModel
+from edge.core.site import Beacon, Site
+
+LEAVE_US: Final = 20 * US_PER_S
+BATTERY_FULL_MV, BATTERY_EMPTY_MV = 3000.0, 2000.0  # a CR2032 as Eddystone-TLM tells it
+
+
+@dataclass(slots=True)
+class _Followed:
+    track: Track = field(default_factory=Track)
+    zone: str = ""
+    since_us: int = 0
+    last_us: int = 0
+
+
+class Proximity:
+    """Assets move between zones (badges, where `badges`); zone beacons show that they live and stay in place."""
+
+    def __init__(self, site: Site, *, badges: bool = False) -> None:
+        self._badges = badges
+        self._heard: dict[str, _Followed] = {}
+        self._dirty: set[str] = set()
+        self._heat = Heat()
+        self._care = Care()
+        self._plan(site)
+
+    def _plan(self, site: Site) -> None:
+        self._model = ZoneModel(site)
+        kinds = {"asset", "zone", "badge"} if self._badges else {"asset", "zone"}
+        self._beacons: dict[str, Beacon] = {beacon.key: beacon for beacon in site.beacons if beacon.kind in kinds}
+        self._heat.plan(site, self._model.zones if any(b.kind != "zone" for b in self._beacons.values()) else [])
+        self._care.plan(site, self._model)
+
+    def replan(self, site: Site, now: Instant) -> list[Signal]:
+        """Follow another planogram: beliefs begin anew, what was said stays until it is known better."""
+        self._plan(site)
+        known = {beacon.id for beacon in self._beacons.values()}
+        signals: list[Signal] = []
+        for beacon, heard in list(self._heard.items()):
+            heard.track = Track()
+            if beacon not in known or (heard.zone and heard.zone not in self._model.zones):
+                signals += self._leave(beacon, heard, now.mono_us)
+            if beacon not in known:
+                del self._heard[beacon]
+        return signals
+
+    def heard(self, advert: Advert, now: Instant) -> list[Signal]:
+        """One advertisement at one scanner."""
+        beacon = self._beacons.get(advert.beacon)
+        if beacon is None or advert.device_id not in self._model.zone_of:
+            return []
+        heard = self._heard.get(beacon.id)
+        if heard is None:
+            heard = self._heard[beacon.id] = _Followed()
+        heard.last_us = now.mono_us
+        track = heard.track
+        if advert.tx_power_dbm is not None:
+            track.power_dbm = float(advert.tx_power_dbm)
+        due = self._model.hear(track, advert.device_id, advert.rssi_dbm, now.mono_us)
+        signals = self._care.alive(beacon, now)
+        if not due:
+            return signals
+        found = self._model.update(track, now.mono_us)
+        signals += self._care.suspect(beacon, track, now)
+        if found is None or found[1] < ENTER:
+            return signals
+        if beacon.kind == "zone":
+            return signals + self._care.placed(beacon, found[0], now)
+        return signals + self._enter(beacon.id, heard, found, now)
+
+    def _enter(self, beacon: str, heard: _Followed, found: tuple[str, float], now: Instant) -> list[Signal]:
+        zone, probability = found
+        now_us = now.mono_us
+        if zone == heard.zone:
+            return []
+        entered = ZoneEntered(
+            at_us=now_us, beacon=beacon, zone=zone, confidence=round(probability, 3), from_zone=heard.zone
+        )
+        self._heat.left(beacon, heard.zone, now_us)
+        self._heat.entered(beacon, zone, now)
+        heard.zone, heard.since_us = zone, now_us
+        self._dirty.add(beacon)
+        return [entered, ZoneVisit(now_us, beacon, zone)]
+
+    def _leave(self, beacon: str, heard: _Followed, now_us: int) -> list[Signal]:
+        if not heard.zone:
+            return []
+        dwell_s = round(max(0, heard.last_us - heard.since_us) / US_PER_S, 1)
+        left = ZoneLeft(at_us=now_us, beacon=beacon, zone=heard.zone, dwell_s=dwell_s)
+        self._heat.left(beacon, heard.zone, heard.last_us)
+        heard.zone, heard.track = "", Track(power_dbm=heard.track.power_dbm)
+        self._dirty.add(beacon)
+        return [left, ZoneVisit(now_us, beacon, None)]
+
+    def reading(self, reading: SensorReading) -> list[SensorReading]:
+        """What the fleet may know of a measurement: under the beacon's id; nothing of a stranger's sensor."""
+        if ":" not in reading.subject:
+            return [reading]  # a device of the planogram, by its position
+        beacon = self._beacons.get(reading.subject)
+        if beacon is None or reading.quantity in ("adverts_sent", "uptime_s"):
+            return []
+        device_id, at_us, value = reading.device_id, reading.mono_us, reading.value
+        told = [SensorReading(device_id, at_us, beacon.id, reading.quantity, value)]
+        if reading.quantity == "battery_mv":
+            share = (value - BATTERY_EMPTY_MV) / (BATTERY_FULL_MV - BATTERY_EMPTY_MV)
+            percent = round(100 * min(1.0, max(0.0, share)), 1)
+            told.append(SensorReading(device_id, at_us, beacon.id, "battery_percent", percent))
+        return told
+
+    def zone_of(self, beacon_key: str) -> str | None:
+        """The zone that an own zone beacon marks; None for every other identity."""
+        beacon = self._beacons.get(beacon_key)
+        return beacon.zone if beacon is not None and beacon.kind == "zone" else None
+
+    # --- Part -------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: Instant) -> list[Signal]:
+        signals: list[Signal] = []
+        for beacon, heard in self._heard.items():
+            if heard.zone and now.mono_us - heard.last_us >= LEAVE_US:
+                signals += self._leave(beacon, heard, now.mono_us)
+        return signals + self._heat.tick(now) + self._care.tick(now)
+
+    def next_deadline_us(self) -> int | None:
+        leaves = min((heard.last_us + LEAVE_US for heard in self._heard.values() if heard.zone), default=None)
+        return earliest(leaves, self._heat.deadline_us, self._care.deadline_us)
+
+    def drain_said(self) -> Said:
+        said: Said = {beacon: self._said(beacon) for beacon in self._dirty}
+        self._dirty.clear()
+        return said | self._care.drain_said()
+
+    def _said(self, beacon: str) -> JsonValue:
+        heard = self._heard.get(beacon)
+        return [heard.zone, heard.since_us] if heard else None
+
+    def restore(self, said: Mapping[str, JsonValue], now: Instant) -> None:
+        self._care.restore(said)
+        for beacon, value in said.items():
+            if "/" not in beacon:
+                fields: Any = value
+                self._heard[beacon] = _Followed(zone=fields[0], since_us=fields[1], last_us=now.mono_us)
+                self._heat.entered(beacon, fields[0], now)
+
+    def internals(self) -> JsonValue:
+        return None
+
+    def restore_internals(self, internals: JsonValue) -> None:
+        del internals

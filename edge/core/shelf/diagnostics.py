@@ -1,0 +1,115 @@
+"""How each cell is: rate, noise, range, and whether it is stuck, saturated or silent. Looked at every two seconds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.core.instant import US_PER_S
+from edge.core.observation import NO_READING, SATURATED_HIGH, SATURATED_LOW, CellSamples
+
+LOOK_US: Final = 2 * US_PER_S
+STUCK_LOOKS: Final = 12
+STUCK_LOG: Final = -21.0  # probability below 1e-9 that a living cell repeats itself so often
+SAME_LOOKS: Final = 5  # from here on equal counts no longer count as the cell's habit
+LIVELIEST: Final = 0.98
+BAD_LOOKS: Final = 2
+LIVELY_SHARE: Final = 0.4
+
+
+class CellFault(StrEnum):
+    """What is wrong with a cell."""
+
+    NONE = ""
+    MISSING = "missing"
+    SATURATED = "saturated"
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True, slots=True)
+class CellReport:
+    """One cell for the technician: samples a second, noise of one sample (counts), range seen, fault."""
+
+    cell: int
+    rate_hz: float
+    noise_counts: float
+    low_counts: int
+    high_counts: int
+    fault: CellFault
+
+
+class CellWatch:
+    """Watches the raw counts of one device."""
+
+    def __init__(self, n_cells: int) -> None:
+        self._last = np.full(n_cells, NO_READING, np.int64)
+        self._same = np.zeros(n_cells, np.int32)
+        self._changes = np.zeros(n_cells)
+        self._looks = 0
+        self._bad = np.zeros(n_cells, np.int32)
+        self._low = np.full(n_cells, SATURATED_HIGH, np.int64)
+        self._high = np.full(n_cells, SATURATED_LOW, np.int64)
+        self._noise = np.zeros(n_cells)
+        self._next_us = 0
+        self._since_us = 0
+        self._rows = 0
+        self._rate_hz = 0.0
+        self.faults: tuple[CellFault, ...] = (CellFault.NONE,) * n_cells
+
+    def take(self, samples: CellSamples) -> bool:
+        """Count samples, and look at the last when it is time; True when it looked."""
+        self._rows += len(samples.t_us)
+        t_us = int(samples.t_us[-1])
+        if t_us < self._next_us:
+            return False
+        if self._since_us and t_us > self._since_us:
+            self._rate_hz = self._rows * 1e6 / (t_us - self._since_us)
+        self._since_us, self._rows, self._next_us = t_us, 0, t_us + LOOK_US
+        row = samples.counts[-1].astype(np.int64)
+        step = np.abs(row - self._last)
+        same = step == 0
+        self._same = np.where(same, self._same + 1, 0)
+        rails = (row <= SATURATED_LOW) | (row >= SATURATED_HIGH)
+        self._bad = np.where(rails, self._bad + 1, 0)
+        self._looks += 1
+        gain = max(0.02, 1.0 / self._looks)
+        habit = self._same < SAME_LOOKS
+        self._changes[habit] += gain * ((~same)[habit] - self._changes[habit])
+        usual = ~rails & (self._last != NO_READING)
+        self._noise[usual] += 0.1 * (np.minimum(step, 5_000)[usual] / 2.0**0.5 - self._noise[usual])
+        good = ~rails
+        self._low[good] = np.minimum(self._low, row)[good]
+        self._high[good] = np.maximum(self._high, row)[good]
+        self._last = row
+        self.faults = self._judge(row, steady=samples.stable is not None)
+        return True
+
+    def _judge(self, row: NDArray[np.int64], *, steady: bool) -> tuple[CellFault, ...]:
+        """A scale of its own rounds, so its reading may well stand still; so may a world without noise."""
+        lively = self._changes
+        others = (lively.sum() - lively) / max(1, len(lively) - 1)
+        habit = np.minimum(np.maximum(lively, others), LIVELIEST)
+        faults: list[CellFault] = []
+        for cell, value in enumerate(row.tolist()):
+            unlikely = float(habit[cell]) > LIVELY_SHARE and self._same[cell] * math.log(1.0 - habit[cell]) < STUCK_LOG
+            if self._bad[cell] >= BAD_LOOKS:
+                faults.append(CellFault.MISSING if value == NO_READING else CellFault.SATURATED)
+            elif not steady and unlikely and self._same[cell] >= STUCK_LOOKS:
+                faults.append(CellFault.STUCK)
+            else:
+                faults.append(CellFault.NONE)
+        return tuple(faults)
+
+    def report(self) -> tuple[CellReport, ...]:
+        """All cells as they are now."""
+        rows = zip(self._noise.tolist(), self._low.tolist(), self._high.tolist(), self.faults, strict=True)
+        rate_hz = round(self._rate_hz, 2)
+        return tuple(
+            CellReport(cell, rate_hz, round(noise, 1), low, high, fault)
+            for cell, (noise, low, high, fault) in enumerate(rows)
+        )

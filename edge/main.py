@@ -1,0 +1,407 @@
+"""The composition root: makes every concrete thing, wires it, starts it, and stops it in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import random
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cloud_bridge.settings import UplinkSettings
+from devices.registry import discoverers, driver_info
+from devices.transport import open_stream
+from edge.access import Access, LocalAuthority
+from edge.bridge import Bridge, make_bridge, uplink_settings
+from edge.clock import SystemClock
+from edge.core.engine import Engine
+from edge.core.errors import JournalError, SettingsError
+from edge.core.facts import Restarted
+from edge.core.instant import TimeQuality
+from edge.core.localtime import is_open
+from edge.core.observation import DeviceState, DeviceStatus
+from edge.core.plain import PlainError, build
+from edge.core.shelf import Calibration, CellKey
+from edge.core.site import Site, load_site
+from edge.crashes import SAFE_MODE_S, CrashLog, SafeMode
+from edge.discovery import Discovery
+from edge.health import Health, Notifier
+from edge.installation import Installation, kept_site
+from edge.jobs import Jobs
+from edge.journal import Journal, JournalSettings, Kept, Store, ThreadWriter
+from edge.journal.log import open_store
+from edge.runtime import Runtime
+from edge.settings import ApiSettings, DeviceEntry, GatewaySettings, SettingsFile
+from edge.store_engine import make_engine
+from edge.supervisor import Supervisor
+
+Start = Callable[[str, Coroutine[Any, Any, None]], None]
+WATCHDOG_S = 30.0
+FAREWELL_S = 3.0  # at a stop, the platform gets so long to take the last facts
+FATAL_EXIT = 74  # EX_IOERR: systemd starts us again, the journal is read anew
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a start needs, checked before anything is opened."""
+
+    file: SettingsFile
+    site: Site
+    journal: JournalSettings
+    api: ApiSettings
+    devices: tuple[tuple[DeviceEntry, Any], ...]
+    calibrations: dict[CellKey, Calibration]
+    uplink: UplinkSettings
+    state_dir: Path
+
+
+def read_plan(path: Path) -> Plan:
+    """Read and check settings and planogram. Raises SettingsError or SiteError."""
+    file = SettingsFile(path)
+    gateway = file.section("gateway", GatewaySettings)
+    state_dir = file.resolve(gateway.state_dir)
+    journal = file.section("journal", JournalSettings)
+    plan = Plan(
+        file=file,
+        site=load_site(read_json(file.resolve(gateway.planogram), "gateway.planogram")),
+        journal=_journal_in(state_dir, journal),
+        api=file.section("api", ApiSettings),
+        devices=tuple((entry, _device_settings(file, entry)) for entry in file.devices()),
+        calibrations=_calibrations(file.resolve(gateway.calibration)) if gateway.calibration else {},
+        uplink=uplink_settings(file),
+        state_dir=state_dir,
+    )
+    file.check_sections()
+    return plan
+
+
+def _journal_in(state_dir: Path, journal: JournalSettings) -> JournalSettings:
+    names = {name: getattr(journal, name) for name in JournalSettings.__slots__}
+    return JournalSettings(**{**names, "path": str(state_dir / Path(journal.path).name)})
+
+
+@dataclass(frozen=True, slots=True)
+class CellRow:
+    """One entry of the calibration file: grams = (counts - zero_counts) / counts_per_g."""
+
+    device: str
+    cell: int
+    zero_counts: float
+    counts_per_g: float
+
+
+def _calibrations(path: Path) -> dict[CellKey, Calibration]:
+    rows = read_json(path, "gateway.calibration")
+    try:
+        cells = [build(CellRow, row, f"[{index}]") for index, row in enumerate(rows)]
+    except (PlainError, TypeError) as error:
+        raise SettingsError(str(path), "gateway.calibration", str(error), "a list of cells") from None
+    return {(row.device, row.cell): Calibration(row.zero_counts, row.counts_per_g) for row in cells}
+
+
+def read_json(path: Path, key: str) -> Any:
+    """A JSON file that a person wrote. Raises SettingsError naming file, place and what is expected."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(str(path), key, "missing", "a JSON file") from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(str(path), key, str(error), "valid JSON in UTF-8") from None
+
+
+def _device_settings(file: SettingsFile, entry: DeviceEntry) -> Any:
+    try:
+        info = driver_info(entry.kind)
+    except PlainError as error:
+        raise SettingsError(str(file.path), f"device {entry.id}: {error.key}", error.value, error.expected) from None
+    return file.convert(f"device {entry.id}: settings", info.settings, entry.settings)
+
+
+def machine_identity() -> str:
+    """What tells this machine from a clone of its card: the board's serial number, else its first network address."""
+    for board in ("/sys/firmware/devicetree/base/serial-number", "/sys/class/dmi/id/product_uuid"):
+        with contextlib.suppress(OSError):
+            return Path(board).read_text(encoding="ascii", errors="replace").strip("\0\n ")
+    for interface in sorted(Path("/sys/class/net").glob("*/address")):
+        address = interface.read_text(encoding="ascii").strip()
+        if address.strip("0:"):
+            return address
+    return ""
+
+
+class Gateway:
+    """One running gateway. `run` ends on `stop` or on a fatal error of the journal."""
+
+    def __init__(self, plan: Plan, notify: Callable[[str], None] | None = None) -> None:
+        """Open the journal and restore the engine. Raises JournalError, SettingsError (port in use)."""
+        self.plan = plan
+        self.notify = notify or Notifier()
+        self.listener = self._bind()
+        self.plan.state_dir.mkdir(parents=True, exist_ok=True)
+        self.crashes = CrashLog(self.plan.state_dir)
+        self.safe_mode = self.crashes.begin()
+        store, kept = open_store(plan.journal, machine_identity())
+        plan = self.plan = dataclasses.replace(plan, site=kept_site(store.mapping("keyed"), plan.site))
+        self.clock = SystemClock(kept.boot, kept.instant)
+        self.health = Health(self.clock.now_us)
+        self.engine: Engine = make_engine(plan.site, plan.calibrations)
+        self.kept = kept
+        self._store = store
+        self._stop = asyncio.Event()
+        self._fatal: JournalError | None = None
+        self.bridge: Bridge | None = None
+        self.journal = Journal(store, ThreadWriter(), plan.journal, kept.boot, self._on_fatal)
+        self.engine.restore(kept.said, kept.internals, self.clock.now())
+        self.runtime = Runtime(self.engine, self.journal, self.clock, self.health)
+        self.supervisor = Supervisor(self.runtime.emit, self.clock.now_us, random.Random())
+        entries = tuple(entry for entry, _ in plan.devices)
+        self.installation = Installation(self.runtime, self.supervisor, entries, self._store_open)
+        self.access = Access(self.journal, self.clock, self.runtime.tell)
+        self.jobs = Jobs()
+        self.fingerprint = self._certify() if plan.api.tls else ""
+        self.port = self.listener.getsockname()[1]
+
+    def _bind(self) -> socket.socket:
+        from edge.api.app import bind  # noqa: PLC0415 (FastAPI is most of the start-up; the journal opens meanwhile)
+
+        return bind(self.plan.api.host, self.plan.api.port)
+
+    @property
+    def authority(self) -> LocalAuthority:
+        """The CA of this gateway."""
+        return LocalAuthority(self.plan.state_dir / "tls")
+
+    def _certify(self) -> str:
+        """CA and certificate are there and fresh; returns the CA's fingerprint."""
+        host = self.plan.api.host
+        own = () if host in ("0.0.0.0", "::") else (host,)
+        names = ("localhost", "127.0.0.1", socket.gethostname(), *own, *self.plan.api.names)
+        return self.authority.ensure(tuple(dict.fromkeys(names)), self.clock.now().wall_us)
+
+    def _on_fatal(self, error: JournalError) -> None:
+        """The disk failed: say so, end at once, never retry (a second fsync may lie)."""
+        self._fatal = error
+        self._stop.set()
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stop.set()
+
+    async def run(self, ready: Callable[[Gateway], None] | None = None) -> None:
+        """Serve until `stop`. Raises the JournalError that ended it, if one did."""
+        tasks: list[asyncio.Task[None]] = []
+        start = functools.partial(self._start, tasks)
+        self._begin(self.kept)
+        await self._honour_reset()
+        start("runtime", self.runtime.run())
+        server = self._start_api(start)
+        self._start_inference(start)
+        self._start_bridge(start)
+        start("watchdog", self._feed_watchdog())
+        if not self.kept.clean:
+            start("quick-check", self._check_file(self._store))
+        async with asyncio.TaskGroup() as group:
+            self._start_drivers(group)
+            await server.serving.wait()
+            self.notify(f"READY=1\nSTATUS={self.health.status()}")
+            if ready is not None:
+                ready(self)
+            await self._until_stopped(tasks)
+            self.notify("STOPPING=1")
+            await self.jobs.close()
+            await self.supervisor.stop_all()
+        await self._farewell()
+        await self._finish(tasks)
+
+    def _start(self, tasks: list[asyncio.Task[None]], name: str, work: Coroutine[Any, Any, None]) -> None:
+        tasks.append(asyncio.create_task(work, name=name))
+
+    async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Wait for the stop, or for a task that failed: then everything ends, and systemd starts it anew."""
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        endless = [task for task in tasks if task.get_name() != "quick-check"]
+        await asyncio.wait([stop, *endless], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        for task in endless:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                await asyncio.wait([task])
+                break
+
+    async def _farewell(self) -> None:
+        """Give the platform a moment to take what is committed; what it does not take, it gets after the next start."""
+        if self.bridge is None or self._fatal is not None or not self.bridge.uplink.status.connected:
+            return
+        self.runtime.step()
+        await self.journal.flush()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                while self.journal.acked_seq < self.journal.last_seq:  # noqa: ASYNC110 (once a life, for 3 s at most)
+                    await asyncio.sleep(0.05)
+
+    async def _finish(self, tasks: list[asyncio.Task[None]]) -> None:
+        failed = [task for task in tasks if task.done() and not task.cancelled() and task.exception()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._fatal is not None:
+            raise self._fatal
+        await self.runtime.close()
+        await self.journal.close()
+        self.access.close()
+        if not failed:
+            self.crashes.clean()
+        for task in failed:
+            raise task.exception() or AssertionError
+        self.listener.close()
+
+    def _begin(self, kept: Kept) -> None:
+        """The boot's first facts; what was true before is shown again from the journal."""
+        cause = kept.new_epoch_cause or ("start" if kept.clean else "crash")
+        now = self.clock.now()
+        detail = kept.quarantined
+        self.runtime.view.await_commit(self.journal.last_seq, self.engine.all_documents(now))
+        self.runtime.view.committed(self.journal.last_seq)
+        restarted = Restarted(at_us=now.mono_us, boot=kept.boot, version=software_version(), cause=cause, detail=detail)
+        self.runtime.tell(restarted)
+
+    async def _honour_reset(self) -> None:
+        """A file named reset-claim in the state folder, which only who stands at the device can put there."""
+        mark = self.plan.state_dir / "reset-claim"
+        if mark.exists():
+            await self.access.reset("the file reset-claim was found at the start")
+            mark.unlink()
+
+    # --- what is started ----------------------------------------------------------------------------------------------
+
+    def _start_drivers(self, group: asyncio.TaskGroup) -> None:
+        if self.safe_mode is not None:
+            self._be_careful(self.safe_mode)
+        self.installation.start(group)
+        for door in self.plan.site.doors:
+            if door.device not in self.health.devices:
+                offline = DeviceStatus(door.device, self.clock.now_us(), DeviceState.OFFLINE, "not_configured")
+                self.runtime.emit(offline)
+
+    def _be_careful(self, safe_mode: SafeMode) -> None:
+        """API, bridge and journal only; after a while all drivers but the culprit."""
+        self.health.alarms["safe_mode"] = str(safe_mode)
+        culprits = (e.id for e in self.installation.entries().values() if e.kind == safe_mode.culprit)
+        self.supervisor.hold(str(safe_mode), culprits)
+
+        def release() -> None:
+            self.health.alarms.pop("safe_mode")
+            self.supervisor.release()
+
+        asyncio.get_running_loop().call_later(SAFE_MODE_S, release)
+
+    def _store_open(self) -> bool:
+        """Whether the store is open by its hours; open as well while the clock is not known."""
+        now, store = self.clock.now(), self.plan.site.store
+        return now.quality is TimeQuality.UNSET or is_open(now.wall_us, ZoneInfo(store.timezone), store.hours)
+
+    def _start_inference(self, start: Start) -> None:
+        if not self.plan.site.doors:
+            return
+        from models.inference import DoorInference, InferenceThread  # noqa: PLC0415 (only stores with door arrays)
+
+        inward = {door.device: door.inward for door in self.plan.site.doors}
+        thread = InferenceThread(functools.partial(DoorInference, inward))
+        start("inference", self.runtime.infer(thread))
+        self.health.expect_beat("inference", 30)
+
+    def _start_api(self, start: Start) -> Any:
+        from edge.api.app import make_server  # noqa: PLC0415
+        from edge.api.services import Services  # noqa: PLC0415
+
+        services = Services(
+            runtime=self.runtime,
+            health=self.health,
+            version=software_version(),
+            started_us=self.clock.now_us(),
+            access=self.access,
+            jobs=self.jobs,
+            installation=self.installation,
+            discovery=Discovery(self._finders),
+            settings=self.plan.api,
+            uplink=self._uplink_status,
+            fingerprint=self.fingerprint,
+        )
+        server = make_server(services, self.authority)
+        start("api", server.serve(sockets=[self.listener]))
+        return server
+
+    def _finders(self) -> dict[str, Any]:
+        """The drivers' own ways to find their devices, as discovery takes them."""
+        return {kind: functools.partial(find, open_stream) for kind, find in discoverers().items()}
+
+    def _uplink_status(self) -> str:
+        """connected, disconnected, or off where the settings name no broker."""
+        if self.bridge is None:
+            return "off"
+        return "connected" if self.bridge.uplink.status.connected else "disconnected"
+
+    def _start_bridge(self, start: Start) -> None:
+        self.bridge = make_bridge(self.runtime, self.plan.site, self.plan.uplink, software_version())
+        if self.bridge is not None:
+            start("bridge", self.bridge.run())
+
+    # --- watching -----------------------------------------------------------------------------------------------------
+
+    async def _feed_watchdog(self) -> None:
+        """Ping systemd only while every heartbeat is fresh."""
+        self.health.expect_beat("loop", 10)
+        self.health.expect_beat("writer", 20)
+        self.journal.subscribe(lambda _: self.health.beat("writer"))
+        interval_s = WATCHDOG_S / 6
+        while True:
+            if self.journal.pending == 0 or self.journal.full:
+                self.health.beat("writer")  # nothing to write, or waiting for a full disk: not hung
+            if not self.runtime.frames_waiting:
+                self.health.beat("inference")
+            stale = self.health.stale()
+            if not stale:
+                self.notify(f"WATCHDOG=1\nSTATUS={self.health.status()}")
+            await asyncio.sleep(interval_s)
+
+    async def _check_file(self, store: Store) -> None:
+        """After an unclean stop: check the file in the background; a damaged one is put aside at the next start."""
+        if await asyncio.to_thread(store.quick_check):
+            return
+        self.health.alarms["journal_corrupt"] = "the integrity check failed; a new journal begins at the restart"
+        await self.journal.mark_damaged()
+        self._on_fatal(JournalError("journal: the integrity check failed"))
+
+
+def software_version() -> str:
+    """The installed version."""
+    return version("smartstore-gateway")
+
+
+async def serve(path: Path, ready: Callable[[Gateway], None] | None = None) -> None:
+    """Run the gateway of a settings file until SIGTERM or SIGINT. Raises what the caller shows to a person."""
+    gateway = Gateway(read_plan(path))
+    gateway.crashes.arm()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, gateway.stop)
+    await gateway.run(ready)
+
+
+def run_forever(path: Path, ready: Callable[[Gateway], None] | None = None) -> int:
+    """`serve` as a process: exit code 0 after a stop, 74 when the journal failed (start again)."""
+    try:
+        asyncio.run(serve(path, ready))
+    except JournalError as error:
+        os.write(2, f"{error}. {error.hint}\n".encode())
+        return FATAL_EXIT
+    return 0

@@ -1,0 +1,106 @@
+"""The settings file (TOML): who listens where, which devices stand where. Errors name file, key, value, expected.
+
+Each room owns the dataclass of its section; the composition root asks for sections by name and type, so this module
+needs to know none of them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge.core.errors import SettingsError
+from edge.core.plain import PlainError, build
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceEntry:
+    """One ``[[device]]``: the position's id, the driver's kind, and the driver's own settings."""
+
+    id: str
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """``[gateway]``: planogram and first calibration (JSON files), and where state is kept; relative to this file."""
+
+    planogram: str
+    state_dir: str = "var"
+    calibration: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """``[api]``: where the local API listens; port 0 lets the system choose (it is told on start).
+
+    ``tls``: serve HTTPS with a certificate of the gateway's own CA. ``names``: host names, besides addresses and the
+    machine's own name, under which it may be called. ``open``: no claiming and no sign-in; on loopback only.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8443
+    tls: bool = False
+    names: tuple[str, ...] = ()
+    open: bool = False
+
+
+class SettingsFile:
+    """A settings file, read once."""
+
+    def __init__(self, path: Path) -> None:
+        """Read it. Raises SettingsError for a missing or unreadable file and for broken TOML."""
+        self.path = path
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise SettingsError(str(path), "file", "missing", "a TOML settings file (see docs/settings.md)") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(str(path), "file", str(error), "a readable UTF-8 file") from None
+        try:
+            self._table: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(str(path), "file", str(error), "valid TOML") from None
+        self._asked: set[str] = set()
+
+    def section(self, name: str, row_type: type[T]) -> T:
+        """``[name]`` as its dataclass, defaults where the section is missing. Raises SettingsError."""
+        self._asked.add(name)
+        return self.convert(name, row_type, self._table.get(name, {}))
+
+    def devices(self) -> tuple[DeviceEntry, ...]:
+        """All ``[[device]]`` entries. Raises SettingsError, also for an id that is used twice."""
+        self._asked.add("device")
+        rows = self._table.get("device", [])
+        if not isinstance(rows, list):
+            raise SettingsError(str(self.path), "device", rows, "entries written as [[device]]")
+        entries = tuple(self.convert(f"device[{i}]", DeviceEntry, row) for i, row in enumerate(rows))
+        seen: set[str] = set()
+        for entry in entries:
+            if entry.id in seen:
+                raise SettingsError(str(self.path), "device.id", entry.id, "each id only once")
+            seen.add(entry.id)
+        return entries
+
+    def convert(self, key: str, row_type: type[T], value: Mapping[str, Any]) -> T:
+        """Plain data as a dataclass, with this file's name in the error."""
+        try:
+            return build(row_type, value, key)
+        except PlainError as error:
+            raise SettingsError(str(self.path), error.key, error.value, error.expected) from None
+
+    def check_sections(self) -> None:
+        """Raise SettingsError for a section that no room asked for."""
+        for name in self._table:
+            if name not in self._asked:
+                raise SettingsError(str(self.path), name, "…", f"one of the sections {', '.join(sorted(self._asked))}")
+
+    def resolve(self, relative: str) -> Path:
+        """A path of the file, relative to the file's folder."""
+        return (self.path.parent / relative).resolve()

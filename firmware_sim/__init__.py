@@ -1,0 +1,1 @@
+"""The independent witness: devices played from their specifications; imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""The footfall network: scenes, training, ONNX file and its runner."""

@@ -1,0 +1,89 @@
+"""A simulated store and an unclaimed gateway without devices, as processes: what a technician finds at first."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge.demo import Cast
+
+CHROMIUM = shutil.which("chromium") or ""
+LINKS = {"rfid_llrp": "moniker", "beacon_ble": "adapter"}
+
+
+@dataclasses.dataclass
+class Found:
+    """The gateway's address and claim code, and the devices of the store."""
+
+    url: str
+    code: str
+    devices: list[dict[str, Any]]
+    cast: Cast
+
+    def body(self, device: dict[str, Any]) -> dict[str, Any]:
+        """What the API takes to set this device up."""
+        key = LINKS.get(device["kind"], "link")
+        value = device["adapter"] if device["kind"] == "beacon_ble" else device["moniker"]
+        return {"kind": device["kind"], "settings": {key: value}}
+
+    def rss_mib(self) -> float:
+        """Resident memory of the gateway."""
+        process = dict(self.cast.started)["gateway"]
+        return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096 / 2**20
+
+    def cpu_s(self) -> float:
+        """Processor time of the gateway so far."""
+        fields = Path(f"/proc/{dict(self.cast.started)['gateway'].pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def first_day(directory: Path, *, devices: bool = False, seed: int = 7) -> Iterator[Found]:
+    """Start them; `devices`: the settings name all of them already."""
+    cast = Cast(directory)
+    try:
+        cast.start(
+            "store",
+            [
+                "-m",
+                "firmware_sim",
+                "store",
+                "--scenario",
+                "demo",
+                "--seed",
+                str(seed),
+                "--dir",
+                str(directory),
+                "--seconds",
+                "3600",
+            ],
+        )
+        rows = json.loads((directory / "devices.json").read_text(encoding="utf-8"))
+        from edge.demo_config import gateway_toml
+
+        config, environment = gateway_toml(directory, {"mqtt": "mqtt://127.0.0.1:1", "keys": {}})
+        text = config.read_text(encoding="utf-8").replace("open = true\n", "")
+        head, _, rest = text.partition("[uplink]")
+        config.write_text(head + (rest[rest.index("[[device]]") :] if devices else ""), encoding="utf-8")
+        told = cast.smartstore("gateway", "run", "--config", str(config), "--json", environment=environment)
+        yield Found(told["api"], told["claim_code"], rows, cast)
+    finally:
+        cast.stop_all()
+
+
+def missing() -> str:
+    """Why the browser tests cannot run here, "" when they can."""
+    if not CHROMIUM:
+        return "chromium is missing: apt-get install chromium"
+    done = subprocess.run(
+        [sys.executable, "-c", "import playwright, axe_playwright_python"], capture_output=True, check=False
+    )
+    return "" if done.returncode == 0 else "playwright or axe-playwright-python is missing: pip install -e .[dev]"

@@ -1,0 +1,58 @@
+"""The central side as processes: three NATS nodes, PostgreSQL, a JetStream worker; a node dies, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from cloud_bridge.ingest.broker import BrokerError
+from cloud_bridge.ingest.central import Central, postgres_programs
+from cloud_bridge.ingest.platform import load_signer
+from cloud_bridge.settings import UplinkSettings
+from tests.bench._fleet import Fleet, FleetStore
+from tests.bench.fleet import TENANTS, _connect, _settle
+from tests.e2e.bridge_wires import until, wired_store
+
+
+@pytest.mark.slow
+def test_a_small_fleet_and_a_real_store_through_a_dying_cluster(tmp_path: Path) -> None:
+    try:
+        postgres_programs()
+    except BrokerError as missing:
+        pytest.skip(str(missing))
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        if os.access(folder, os.W_OK):
+            folder.chmod(folder.stat().st_mode | 0o055)  # PostgreSQL runs as a user of its own
+
+    async def main() -> None:
+        stores = [FleetStore(TENANTS[n % 2], f"s{n}", f"{n:08x}") for n in range(20)]
+        async with Central(tmp_path / "central", 2, TENANTS) as central:
+            fleet = Fleet([node.port for node in central.nodes], stores)
+            database: asyncpg.Connection = await _connect(central)
+            await asyncio.wait_for(fleet.start(per_s=100), 60)
+            public = load_signer(central.key_file).public_key
+            keys = {"platform-1": base64.b64encode(public).decode()}
+            hosts = tuple(node.address for node in central.nodes)
+            settings = UplinkSettings(hosts=hosts, client_id="real", platform_keys=keys, puback_timeout_s=5.0)
+            async with wired_store(tmp_path, settings, name="real", tenant="t1") as real:
+                fleet.add(50)
+                real.add(500)
+                await until(lambda: real.journal.acked_seq == 500, 60)
+                central.nodes[0].kill()
+                fleet.add(50)
+                real.add(500)
+                await until(lambda: real.journal.acked_seq == 1_000, 90)
+            total = 20 * 100 + 1_000
+            await _settle(database, central, total, 60)
+            assert int(await database.fetchval("SELECT SUM(contiguous) FROM stream")) == total
+            assert int(await database.fetchval("SELECT COUNT(*) FROM event")) == total
+            await until(lambda: fleet.unacked == 0, 30)
+            await database.close()
+            await fleet.stop()
+
+    asyncio.run(main())

@@ -1,0 +1,121 @@
+"""deploy/ as far as it can be shown without a Pi: exposure score, shell, idempotence, first settings, backup."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge.journal import JournalSettings
+from edge.journal.log import open_store
+from edge.main import read_plan
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+MAX_EXPOSURE = 2.0
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def test_the_service_is_sandboxed(tmp_path: Path) -> None:
+    unit = tmp_path / "smartstore.service"
+    shutil.copy(DEPLOY / "systemd" / unit.name, unit)
+    command = [tool("systemd-analyze"), "security", "--offline=yes", "--no-pager", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"Overall exposure level.*: ([\d.]+)", done.stdout)
+    if found is None:
+        pytest.skip(f"systemd-analyze cannot judge a file here: {done.stderr[:200]}")
+    assert float(found[1]) <= MAX_EXPOSURE
+
+
+def test_systemd_understands_the_service(tmp_path: Path) -> None:
+    text = (DEPLOY / "systemd" / "smartstore.service").read_text()
+    unit = tmp_path / "smartstore.service"
+    unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+    done = subprocess.run([tool("systemd-analyze"), "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if "smartstore.service" in line] == []
+    for line in ("Type=notify", "WatchdogSec=30", "Restart=always", "StartLimitIntervalSec=0"):
+        assert f"\n{line}\n" in text
+
+
+def test_shell_scripts_are_sound() -> None:
+    scripts = [str(path) for path in sorted(DEPLOY.rglob("*.sh"))]
+    done = subprocess.run([tool("shellcheck"), *scripts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_first_settings_are_valid(tmp_path: Path) -> None:
+    shutil.copy(DEPLOY / "first-settings.toml", tmp_path / "gateway.toml")
+    shutil.copy(DEPLOY / "first-site.json", tmp_path / "site.json")
+    plan = read_plan(tmp_path / "gateway.toml")
+    assert plan.api.tls
+    assert plan.devices == ()
+
+
+def install(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ROOT": str(root), "START": "no", "PIP": "no"}
+    return subprocess.run(
+        ["sh", str(DEPLOY / "install.sh"), *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the installer needs root")
+def test_the_installer_is_idempotent_checks_and_goes(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").write_text("smartstore:x:0:0::/var/lib/smartstore:/usr/sbin/nologin\n")
+    assert install(tmp_path, "--check").returncode == 1
+    assert list((tmp_path / "etc").iterdir()) == [tmp_path / "etc" / "passwd"]
+    first = install(tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert install(tmp_path).stdout.strip() == "install.sh: nothing to do"
+    assert install(tmp_path, "--check").returncode == 0
+    assert (tmp_path / "opt/smartstore/current/bin/python").exists()
+    kept = tmp_path / "var/lib/smartstore/gateway.toml"
+    kept.write_text(kept.read_text() + "# changed by the store\n")
+    unit = tmp_path / "etc/systemd/system/smartstore.service"
+    unit.write_text("somebody edited this")
+    assert "smartstore.service differs" in install(tmp_path, "--check").stdout
+    assert install(tmp_path).returncode == 0
+    assert unit.read_text() == (DEPLOY / "systemd" / "smartstore.service").read_text()
+    assert "changed by the store" in kept.read_text()
+    assert install(tmp_path, "--uninstall").returncode == 0
+    assert not unit.exists()
+    assert kept.exists()
+    assert install(tmp_path, "--wipe").returncode == 0
+    assert not kept.parent.exists()
+    assert install(tmp_path, "--what").returncode == 2
+
+
+def backup(state: Path, *arguments: str) -> None:
+    environment = {**os.environ, "STATE": str(state), "PYTHON": shutil.which("python3") or "python3"}
+    subprocess.run(["sh", str(DEPLOY / "backup.sh"), *arguments], env=environment, check=True, capture_output=True)
+
+
+def test_a_restored_journal_begins_a_new_epoch(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    settings = JournalSettings(path=str(state / "journal.db"))
+    store, _ = open_store(settings, "machine-1")
+    epoch = store.epoch
+    (state / "gateway.toml").write_text("# mine\n")
+    backup(state, str(tmp_path / "backup.tgz"))
+    store.close()
+    (state / "gateway.toml").unlink()
+    backup(state, "--restore", str(tmp_path / "backup.tgz"))
+    assert (state / "gateway.toml").read_text() == "# mine\n"
+    store, kept = open_store(settings, "machine-1")
+    assert kept.new_epoch_cause == "cloned"
+    assert store.epoch != epoch
+    store.close()
+    store, kept = open_store(settings, "machine-1")
+    assert kept.new_epoch_cause == ""
+    store.close()

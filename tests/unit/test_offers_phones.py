@@ -1,0 +1,56 @@
+"""Phone actors against the served API, honest and not; and what of them is left in the journal: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from edge.core.observation import Advert
+from edge.journal import Store
+from firmware_sim.phones import Phone, redeem, tampered
+from tests.unit.api_support import gateway
+from tests.unit.test_offers_api import BEACON, STORE, prepare
+
+PHONE_MAC = "5C:F7:E6:8B:12:34"
+
+
+def test_honest_phones_redeem_once_and_cheats_do_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "journal.db"
+        async with gateway(store=Store(path), site=STORE) as bench:
+            await prepare(bench)
+            listener = socket.create_server(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+            server = uvicorn.Server(uvicorn.Config(bench.app, log_level="warning", access_log=False, lifespan="off"))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            phone, cheat = Phone("127.0.0.1", port), Phone("127.0.0.1", port)
+            till = Phone("127.0.0.1", port, token=bench.tokens["staff"])
+            await phone.consent()
+            receipts = [phone.receipt]
+            offer = (await phone.offers(BEACON))[1][0]["token"]
+            assert (await phone.offers(BEACON))[0] == 304
+            assert await redeem(till, tampered(offer), "till-1", "r-0") == (422, "signature")
+            first, second = await asyncio.gather(
+                redeem(till, offer, "till-1", "r-1"), redeem(till, offer, "till-2", "r-2")
+            )
+            assert sorted([first, second]) == [(200, ""), (409, "redeemed")]
+            assert (await cheat.offers("ibeacon:elsewhere:9:9"))[0] == 404
+            await cheat.consent()
+            receipts.append(cheat.receipt)
+            assert (await cheat.flood(BEACON, 80)).count(429) >= 30
+            assert (await phone.offers(BEACON))[0] in (200, 304)
+            assert await phone.withdraw() == 204
+            bench.services.runtime.emit(Advert("ear-9", 0, f"bthome:{PHONE_MAC}", -50))
+            bench.services.runtime.step()
+            server.should_exit = True
+            await serving
+            await bench.services.runtime.journal.flush()
+        left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        assert b"p-1" in left  # the search would find something
+        for planted in (PHONE_MAC, PHONE_MAC.lower(), PHONE_MAC.replace(":", ""), *receipts):
+            assert planted.encode() not in left
+
+    asyncio.run(main())

@@ -1,0 +1,109 @@
+"""The filter's parts: the network against its definition, the prior of the recursion, mobility profiles, replay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge.core.facts import TagArrived, TagMoved
+from edge.core.instant import US_PER_S
+from edge.core.part import facts_of
+from edge.core.presence import Presence, load_profile
+from edge.core.presence.mobility import ASSET_TRACKING, RETAIL_GARMENT, MobilityLocator
+from edge.core.presence.profiles import load_weights
+from edge.core.presence.scorer import F_SLOT, F_TAG
+from edge.core.presence.tracks import K, Motion, Tracks
+from edge.replay import Setting, compare
+from tests.unit.presence_support import Stage, epc, identity, reads, store
+
+
+def test_the_network_is_the_formula_of_its_docstring_and_treats_slots_alike():
+    scorer, _ = load_weights()
+    rng = np.random.default_rng(1)
+    slots, tags = rng.normal(size=(F_SLOT, K, 9)).astype("f4"), rng.normal(size=(F_TAG + 1, 9)).astype("f4")
+    tags[-1] = 1
+    got, w = scorer.score(slots, tags), scorer.weights
+    for n in range(9):
+        one = np.maximum(w.slot_1 @ slots[:, :, n] + (w.tag_1 @ tags[:, n])[:, None], 0)
+        two = w.slot_2 @ one + (w.pool_2 @ one.max(axis=1) + w.tag_2 @ tags[:, n])[:, None]
+        two = np.maximum(two, 0)
+        absent = np.maximum(w.absent_pool @ two.max(axis=1) + w.absent_tag @ tags[:, n], 0)
+        np.testing.assert_allclose(got[:K, n], (w.slot_out @ two)[0], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(got[K, n], w.absent_out[0, :-1] @ absent + w.absent_out[0, -1], rtol=1e-3, atol=1e-3)
+    order = rng.permutation(K)
+    turned = scorer.score(np.ascontiguousarray(slots[:, order]), tags)
+    np.testing.assert_allclose(turned[:K], got[:K][order], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(turned[K], got[K], rtol=1e-3, atol=1e-3)
+
+
+class Blank:
+    """A scorer that knows nothing."""
+
+    def score(self, slots, tags):
+        return np.zeros((K + 1, slots.shape[2]), np.float32)
+
+
+def test_without_evidence_belief_spreads_at_the_rates_of_motion():
+    motion = Motion(move_hz=1 / 100, leave_hz=1 / 200, enter_hz=0.0)
+    tracks = Tracks(3, Blank(), motion)
+    tracks.grow(1)
+    tracks.begin(np.array([0]), 0)
+    tracks.assume(0, 1, 0)
+    tracks.slot_place[0, 1] = 2
+    blind, quiet = np.zeros(4, bool), np.zeros(4, np.float32)
+    for second in range(1, 11):
+        tracks.step(np.array([0]), second * US_PER_S, blind, quiet)
+    here, there, absent = tracks.alpha[0, 0], tracks.alpha[0, 1], tracks.alpha[0, K]
+    assert here + there + absent == pytest.approx(1, abs=1e-5)
+    assert absent == pytest.approx(1 - np.exp(-11 / 200), rel=0.1)  # the first step counts from a second before
+    assert there == pytest.approx(11 / 100 / 2, rel=0.2)  # half of the moves lead to the one other slot
+
+
+def test_a_mobility_profile_moves_a_tag_by_its_offset():
+    assert ASSET_TRACKING.offset_db(0) == 6
+    assert ASSET_TRACKING.offset_db(1000) == pytest.approx(-2)
+    assert RETAIL_GARMENT.offset_db(60_000) == 6
+    assert RETAIL_GARMENT.offset_db(72_000) == pytest.approx(0)
+    locator = MobilityLocator(ASSET_TRACKING)
+    locator.read(1, 0, -60, 0)
+    locator.read(1, 1, -55, 0)  # 5 dB stronger: not enough at once
+    assert locator.place[1] == 0
+    locator.read(1, 1, -55, 300)  # after 0.3 s the offset is 3.6 dB
+    assert locator.place[1] == 1
+    assert locator.age(30_301) == [1]
+    assert locator.place == {}
+
+
+@pytest.mark.parametrize("name", ["window", "asset-tracking", "retail-garment"])
+def test_every_baseline_profile_can_be_switched_on(name):
+    stage = Stage(Presence(store(4), identity, load_profile(name)))
+    for n in range(12):
+        stage.put(epc(0, n), ("reader-1", 1))
+    assert {f.shelf for f in facts_of(stage.run(30)) if isinstance(f, TagArrived)} == {"s0"}
+    stage.put(epc(0, 0), ("reader-1", 2))
+    moved = [f for f in facts_of(stage.run(100)) if isinstance(f, TagMoved)]
+    assert [(f.epc, f.shelf) for f in moved] == [(identity(epc(0, 0))[1], "s1")]
+
+
+def test_replay_shows_what_another_profile_would_have_changed():
+    rng = np.random.default_rng(2)
+    batches = []
+    for second in range(1, 121):
+        rows = []
+        for n in range(10):
+            if rng.random() < 0.7:
+                rows.append((epc(0, n), 1, -58 + rng.normal()))
+            if rng.random() < 0.2:
+                rows.append((epc(0, n), 2, -60 + 6 * rng.normal()))  # now and then stronger than its own
+        batches.append(reads("reader-1", rows, second * US_PER_S))
+    site = store(4)
+    last, best = (Setting(site, load_profile(name)) for name in ("asset-tracking", "learned"))
+    seen = compare(batches, identity, last, best)
+    assert (seen.tags, seen.reads, seen.seconds) == (10, sum(map(len, batches)), 119.0)
+    before, after = seen.facts["inventory.TagMoved"]
+    assert before > 5 * max(after, 1)
+    assert seen.differences
+    assert all(row.before != row.after or row.disagreed_s > 0 for row in seen.differences)
+    same = compare(batches, identity, best, best)
+    assert same.differences == []
+    assert all(old == new for old, new in same.facts.values())

@@ -351,7 +351,8 @@ class _Session:
         self._accepted = True
         if self._subscriptions:
             client.subscribe([(topic, 1) for topic in self._subscriptions])
-        self._tell(self._on_open)
+        else:
+            self._tell(self._on_open)
 
     def _on_subscribe(
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
@@ -359,6 +360,9 @@ class _Session:
         for topic, reason in zip(self._subscriptions, reasons, strict=False):
             if reason.is_failure:
                 self._cause = f"subscription to {topic} refused: {reason}"
+        if not self._cause:
+            # Open only now: a command that is sent in answer to the birth must find the subscription in place.
+            self._tell(self._on_open)
 
     def _on_publish(
         self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Properties | None

@@ -1,6 +1,6 @@
 """The twin: the platform desires a configuration, the store reports the one that runs.
 
-A desired configuration is applied, watched, and reverted to the last good one when its health check fails; a crash in
+A desired configuration is applied, watched, and reverted to what ran before when its health check fails; a crash in
 between is a failure too, found at the next start.
 """
 
@@ -67,7 +67,8 @@ class Twin:
         if type(version) is not int or version < 1 or not isinstance(config, dict):
             return self._refuse("arguments", "expected version ≥ 1 and an object config")
         if version <= max(self.version, int(self._state["tried"])):
-            return self._report("applied" if version == self.version else "refused", version, self._last_error())
+            told = "applied" if version == self.version else str(self._state.get("status", "refused"))
+            return self._report(told, version, self._last_error())
         if self._desired.full():
             self._desired.get_nowait()
         return self._desired.put_nowait(_Desired(version, config))
@@ -82,29 +83,36 @@ class Twin:
         trying = int(self._state["tried"])
         if trying > self.version and not self._state.get("error"):
             await self._revert(trying, "the gateway ended while this configuration was on trial")
-        elif self._state.get("good") is not None:
-            await self._ports.configuration.apply(self._state["good"])
+        elif self._state.get("config") is not None:
+            try:
+                await self._ports.configuration.resume(self._state["config"])
+            except GatewayError as error:  # an upgrade may have become stricter: run with what is there, and say so
+                return self._report("refused", self.version, str(error))
+            await self._ports.configuration.confirm()
+        return None
 
     async def _try(self, desired: _Desired) -> None:
         old = self.version
-        if self._state.get("good") is None:
-            self._state["good"] = dict(self._ports.configuration.current())
-        await self._keep(tried=desired.version, error="")
+        await self._keep(tried=desired.version, error="", before=dict(self._ports.configuration.current()))
         try:
             await self._ports.configuration.apply(desired.config)
         except GatewayError as error:
-            await self._keep(error=str(error))
+            await self._keep(error=str(error), status="refused")
             return self._report("refused", desired.version, str(error))
         fault = await self._ports.configuration.fault()
         if fault:
             return await self._revert(desired.version, fault)
-        await self._keep(version=desired.version, good=dict(desired.config))
+        await self._keep(version=desired.version, config=dict(desired.config), before=None)
         self._updated(old, desired.version, ok=True)
-        return self._report("applied", desired.version, "")
+        self._report("applied", desired.version, "")
+        return await self._ports.configuration.confirm()
 
     async def _revert(self, version: int, fault: str) -> None:
-        await self._ports.configuration.apply(self._state["good"])
-        await self._keep(error=fault)
+        try:
+            await self._ports.configuration.apply(self._state["before"])
+        except GatewayError as error:
+            fault = f"{fault}; the way back failed: {error}"
+        await self._keep(error=fault, status="reverted", before=None)
         self._updated(self.version, version, ok=False, detail=fault)
         self._report("reverted", version, fault)
 

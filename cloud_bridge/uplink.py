@@ -48,6 +48,7 @@ class UplinkStatus:
     messages_sent: int = 0
     acked_seq: int = 0
     backlog: int = 0
+    left_at_s: float = -1.0
     refused: dict[str, int] = field(default_factory=dict)
 
 
@@ -87,6 +88,7 @@ class Uplink:
         self._told_gone = IntervalSet()
         self._audited: dict[tuple[str, str], float] = {}
         self._announced: tuple[int, int] | None = None
+        self._moved = False
 
     # --- for the gateway ------------------------------------------------------------------------------------------
 
@@ -98,6 +100,21 @@ class Uplink:
         if len(self._posted) >= POSTED_LIMIT:
             self._posted.popleft()
         self._posted.append(Message(self._topics.of(suffix), payload, retain=retain))
+        self._wake.set()
+
+    @property
+    def settings(self) -> UplinkSettings:
+        """Those in use."""
+        return self._settings
+
+    def use(self, settings: UplinkSettings) -> None:
+        """Other hosts, rates or schedule from now on; with other hosts the connection is made anew at once."""
+        moved = settings.hosts != self._settings.hosts
+        if settings.rate_per_s != self._settings.rate_per_s:
+            self._bucket.set_rate(settings.rate_per_s, self._now_s())
+        self._settings = settings
+        if moved and self._link is not None:
+            self._moved, self.status.connected = True, False
         self._wake.set()
 
     async def run(self) -> None:
@@ -141,7 +158,7 @@ class Uplink:
                 await link.connect(self, will, subscriptions)
         except TimeoutError:
             await link.disconnect()
-            raise UplinkError(f"{name}: silent for {limit_s} s, expected CONNACK") from None
+            raise UplinkError(f"{name}: silent for {limit_s} s, expected CONNACK and SUBACK") from None
         self._link = link
         self.status.connected, self.status.host, self.status.cause = True, name, ""
         self.status.connects += 1
@@ -164,7 +181,7 @@ class Uplink:
 
     async def _leave(self) -> None:
         link, self._link = self._link, None
-        self.status.connected = False
+        self.status.connected = self._moved = False
         if link is not None:
             await link.disconnect()
 
@@ -175,6 +192,9 @@ class Uplink:
         began_s = self._now_s()
         while self._link is not None:
             self._wake.clear()
+            if self._moved:
+                await self._leave()
+                return False
             if self._send_some():
                 await asyncio.sleep(0)
                 continue
@@ -189,6 +209,7 @@ class Uplink:
                 )
                 self._send_posted()
                 await self._leave()
+                self.status.left_at_s = self._now_s()
                 return True
             await self._rest()
         return False

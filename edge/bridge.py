@@ -1,11 +1,11 @@
-"""The composition root's share of the bridge: an uplink over this gateway's journal, view and clock."""
+"""The composition root's share of the bridge: uplink, downlink and twin over this gateway's journal, view and clock."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cloud_bridge.announcements import Announcements
@@ -14,36 +14,59 @@ from cloud_bridge.contract.topics import Topics
 from cloud_bridge.downlink import Downlink, DownlinkPorts
 from cloud_bridge.paho_client import PahoLinks
 from cloud_bridge.settings import UplinkSettings
+from cloud_bridge.twin import Twin, TwinPorts
 from cloud_bridge.uplink import Uplink, UplinkPorts
+from edge.configuration import GatewayConfiguration, Trial
 from edge.core.fact import Fact
+from edge.core.ports import Rollout
 from edge.core.site import Site
+from edge.installation import Installation
+from edge.remote import RemoteCommands
 from edge.runtime import Runtime
 from edge.settings import SettingsFile
 
 FILES = ("password_file", "ca_file", "cert_file", "key_file")
 
 
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What the bridge serves. `rollout` takes the versions that the twin wants, where this gateway updates itself."""
+
+    runtime: Runtime
+    installation: Installation
+    rollout: Rollout | None = None
+    trial: Trial = field(default_factory=Trial)
+
+
 class Bridge:
-    """The running bridge: facts up, commands down."""
+    """The running bridge: facts up, commands and configurations down."""
 
     def __init__(
-        self, runtime: Runtime, topics: Topics, settings: UplinkSettings, ports: UplinkPorts, says: Announcements
+        self, gateway: Gateway, topics: Topics, settings: UplinkSettings, ports: UplinkPorts, says: Announcements
     ) -> None:
+        runtime = gateway.runtime
         self.uplink = Uplink(topics, settings, replace(ports, received=self._received), says)
-        down = DownlinkPorts(
-            runtime.journal, runtime.clock, self.uplink.keys, runtime.execute, self.uplink.post, ports.record
-        )
+        handler = RemoteCommands(runtime, gateway.installation, gateway.rollout)
+        down = DownlinkPorts(runtime.journal, runtime.clock, self.uplink.keys, handler, self.uplink.post, ports.record)
         self._downlink = Downlink(topics, down)
+        configuration = GatewayConfiguration(runtime, gateway.installation, self.uplink, gateway.rollout, gateway.trial)
+        twin = TwinPorts(
+            runtime.journal, runtime.clock, self.uplink.keys, configuration, self.uplink.post, ports.record
+        )
+        self.twin = Twin(topics, twin)
 
     async def run(self) -> None:
         """Both directions, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.uplink.run())
             group.create_task(self._downlink.run())
+            group.create_task(self.twin.run())
 
     def _received(self, suffix: str, payload: bytes) -> None:
         if suffix == "command":
             self._downlink.received(payload)
+        elif suffix == "twin/desired":
+            self.twin.received(payload)
 
 
 def uplink_settings(file: SettingsFile) -> UplinkSettings:
@@ -55,8 +78,9 @@ def uplink_settings(file: SettingsFile) -> UplinkSettings:
     return replace(settings, **found)
 
 
-def make_bridge(runtime: Runtime, site: Site, settings: UplinkSettings, version: str) -> Bridge | None:
+def make_bridge(gateway: Gateway, site: Site, settings: UplinkSettings, version: str) -> Bridge | None:
     """The bridge, None where the settings name no broker."""
+    runtime = gateway.runtime
     if not settings.hosts:
         return None
     if not settings.client_id:
@@ -79,4 +103,4 @@ def make_bridge(runtime: Runtime, site: Site, settings: UplinkSettings, version:
         rng=random.Random(),
     )
     says = Announcements(runtime.clock, version, devices, secrets.token_hex(8))
-    return Bridge(runtime, Topics(site.store.tenant, site.store.id), settings, ports, says)
+    return Bridge(gateway, Topics(site.store.tenant, site.store.id), settings, ports, says)

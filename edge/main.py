@@ -21,8 +21,8 @@ from zoneinfo import ZoneInfo
 from cloud_bridge.settings import UplinkSettings
 from devices.registry import discoverers, driver_info
 from devices.transport import open_stream
+from edge import bridge
 from edge.access import Access, LocalAuthority
-from edge.bridge import Bridge, make_bridge, uplink_settings
 from edge.clock import SystemClock
 from edge.core.engine import Engine
 from edge.core.errors import JournalError, SettingsError
@@ -78,7 +78,7 @@ def read_plan(path: Path) -> Plan:
         api=file.section("api", ApiSettings),
         devices=tuple((entry, _device_settings(file, entry)) for entry in file.devices()),
         calibrations=_calibrations(file.resolve(gateway.calibration)) if gateway.calibration else {},
-        uplink=uplink_settings(file),
+        uplink=bridge.uplink_settings(file),
         state_dir=state_dir,
     )
     file.check_sections()
@@ -159,7 +159,7 @@ class Gateway:
         self._store = store
         self._stop = asyncio.Event()
         self._fatal: JournalError | None = None
-        self.bridge: Bridge | None = None
+        self.bridge: bridge.Bridge | None = None
         self.journal = Journal(store, ThreadWriter(), plan.journal, kept.boot, self._on_fatal)
         self.engine.restore(kept.said, kept.internals, self.clock.now())
         self.runtime = Runtime(self.engine, self.journal, self.clock, self.health)
@@ -351,7 +351,8 @@ class Gateway:
         return "connected" if self.bridge.uplink.status.connected else "disconnected"
 
     def _start_bridge(self, start: Start) -> None:
-        self.bridge = make_bridge(self.runtime, self.plan.site, self.plan.uplink, software_version())
+        served = bridge.Gateway(self.runtime, self.installation)
+        self.bridge = bridge.make_bridge(served, self.plan.site, self.plan.uplink, software_version())
         if self.bridge is not None:
             start("bridge", self.bridge.run())
 

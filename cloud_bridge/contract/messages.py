@@ -56,23 +56,37 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "gtin": "04012345000016",
         "quantity": 1,
         "pickup": "counter",
-        "expires_us": 1790000000000000,
+        "expires_min": 90.0,
         "order": "o-77",
     },
     "pick_hold": {"hold": "h-1001"},
     "collect_hold": {"hold": "h-1001"},
     "release_hold": {"hold": "h-1001", "reason": "customer"},
     "set_catalogue": {"products": [{"gtin": "04012345000016", "name": "Green tea", "unit_mass_g": 120.0}]},
-    "set_planogram": {"planogram": {"store": {"id": "s1", "tenant": "t1"}}},
-    "set_promotions": {"promotions": [{"id": "p-1", "zone": "tea", "gtin": "04012345000016"}]},
-    "set_reorder_policy": {"gtin": "04012345000016", "policy": "min_max", "min": 4, "max": 12},
+    "set_planogram": {
+        "planogram": {
+            "store": {
+                "id": "s1",
+                "tenant": "t1",
+                "name": "Main street",
+                "sgln": "urn:epc:id:sgln:4012345.00001.0",
+                "timezone": "Europe/Berlin",
+                "hours": [["08:00", "20:00"]] * 7,
+            },
+            "zones": [{"id": "tea", "name": "Tea"}],
+            "products": [{"gtin": "04012345000016", "name": "Green tea", "unit_mass_g": 120.0}],
+            "shelves": [{"id": "shelf-1", "zone": "tea", "products": ["04012345000016"]}],
+        }
+    },
+    "set_promotions": {"promotions": [{"id": "p-1", "zone": "tea", "gtins": ["04012345000016"], "title": "Tea time"}]},
+    "set_reorder_policy": {"gtin": "04012345000016", "policy": "min_max", "minimum": 4, "maximum": 12},
     "goods_expected": {"delivery": "d-9", "lines": [{"gtin": "04012345000016", "quantity": 24}]},
     "goods_sold": {"receipt": "r-5", "lines": [{"line": 1, "gtin": "04012345000016", "quantity": 1}]},
     "goods_returned": {"order": "o-77", "gtin": "04012345000016", "quantity": 1, "sellable": True, "online": True},
-    "recount": {"shelf": "shelf-1", "gtin": "04012345000016", "on_hand": 7},
+    "recount": {"shelf": "shelf-1", "gtin": "04012345000016", "quantity": 7},
     "set_rules": {"rules": [{"id": "m-1", "zone": "tea", "gtin": "04012345000016", "url": "https://shop.example/tea"}]},
     "erase_subject": {"subject_id": "2f1c"},
-    "rotate_key": {"key": "platform-2", "public_key": "cGxhdGZvcm0gcHVibGljIGtleSBvZiAzMiBieXRlcw=="},
+    "rotate_key": {"key": "platform-2", "public_key": "YSBwbGF0Zm9ybSBrZXkgb2YgMzIgYnl0ZXMgaGVyZS4="},
     "identify_device": {"device": "shelf-mcu-1", "duration_s": 30},
     "set_sample_rate": {"device": "shelf-mcu-1", "sample_rate_hz": 20},
     "update_model": {"target": "footfall-3"},
@@ -218,10 +232,14 @@ _FROM_PLATFORM = (
         "twin/desired",
         from_store=False,
         retained=True,
-        summary="The configuration that the platform wants.",
+        summary=(
+            "The configuration that the platform wants, in sections: uplink {hosts, rate_per_s, state_delay_s, "
+            "connect_every_s, stay_s}, planogram, reorder_policies, promotions, rules (as their commands take them), "
+            "versions {target: version}. A missing section stays as it is."
+        ),
         properties={"version": COUNT, "config": {"type": "object"}, **SIGNED},
         required=("version", "config", "key", "signature"),
-        example=_signed(version=4, config={"uplink": {"rate_per_s": 2000}}),
+        example=_signed(version=4, config={"uplink": {"rate_per_s": 2000, "connect_every_s": 900}}),
     ),
 )
 _RESULT = MessageKind(

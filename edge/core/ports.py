@@ -141,6 +141,30 @@ class Configuration(Protocol):
         """What is wrong since the last `apply`, after time enough to tell; "" when all is well."""
         ...
 
+    async def confirm(self) -> None:
+        """The configuration applied last has proven itself: what may end the process may begin now."""
+        ...
+
+    async def resume(self, config: Mapping[str, JsonValue]) -> None:
+        """After a restart: put back what is not kept elsewhere. Raises GatewayError; then nothing was changed."""
+        ...
+
+
+class Rollout(Protocol):
+    """Versions by target ("gateway", "footfall", …) that the platform wants this store to run (staged rollout)."""
+
+    def wanted(self) -> Mapping[str, str]:
+        """What was wanted last; empty where nothing is."""
+        ...
+
+    def check(self, versions: Mapping[str, str]) -> None:
+        """Raises GatewayError naming a target that is unknown here or a version that cannot be one. Changes nothing."""
+        ...
+
+    async def want(self, versions: Mapping[str, str]) -> None:
+        """Remember durably; the update itself follows in its own time and tells by `system.Updated`. Repeats."""
+        ...
+
 
 class Inference(Protocol):
     """Turns frames into crossings on its own thread; results come back in order on the loop."""
@@ -177,7 +201,7 @@ class LinkListener(Protocol):
     """What an `MqttLink` tells, always on the event loop, in order."""
 
     def connected(self) -> None:
-        """CONNACK accepted and subscriptions sent."""
+        """The broker has accepted the connection and its subscriptions."""
         ...
 
     def disconnected(self, reason: str) -> None:

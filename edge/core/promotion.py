@@ -119,6 +119,10 @@ class Promotions:
         """All that are set."""
         return list(self._promotions.values())
 
+    def rows(self) -> list[JsonValue]:
+        """All that are set, as `set_promotions` takes them."""
+        return [_plain(promotion) for promotion in self._promotions.values()]
+
     def eligible(self, zone: str, now: Instant) -> list[tuple[Promotion, str]]:
         """(promotion, gtin) pairs that are true in this zone now, for everybody."""
         return [(v.promotion, v.gtin) for v in self.explain(zone, now) if not v.why_not]
@@ -258,7 +262,7 @@ class Promotions:
     def drain_said(self) -> Said:
         said: Said = {}
         if "promotions" in self._dirty:
-            said["promotions"] = [_plain(promotion) for promotion in self._promotions.values()]
+            said["promotions"] = self.rows()
         if "rules" in self._dirty:
             said["rules"] = self.rules
         if "erasures" in self._dirty:

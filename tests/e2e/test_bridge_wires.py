@@ -125,7 +125,19 @@ def test_the_right_cause_is_told(tmp_path: Path) -> None:
 def test_an_independent_client_reads_valid_facts(tmp_path: Path) -> None:
     async def main() -> None:
         async with make_broker("mosquitto", tmp_path) as broker:
-            command = ["mosquitto_sub", "-p", str(broker.port), "-t", "smartstore/v1/#", "-v", "-q", "1", "-c", "-i", "r"]
+            command = [
+                "mosquitto_sub",
+                "-p",
+                str(broker.port),
+                "-t",
+                "smartstore/v1/#",
+                "-v",
+                "-q",
+                "1",
+                "-c",
+                "-i",
+                "r",
+            ]
             subscribed = await asyncio.create_subprocess_exec(*command, "-E")  # ends at the SUBACK; the session stays
             assert await asyncio.wait_for(subscribed.wait(), 30) == 0
             chosen = settings(broker.address, {}, trust_puback=True)

@@ -24,12 +24,13 @@ from devices.driver import DriverContext
 from devices.registry import driver_info
 from devices.transport import SimLinks, open_stream
 from devices.transport.stream import ByteStream
-from edge.bridge import Bridge
+from edge.bridge import Bridge, Gateway
 from edge.core.errors import JournalError, LinkLost
 from edge.core.fact import Fact, kind_of
 from edge.core.plain import build
 from edge.core.site import load_site
 from edge.health import DeviceHealth, Health
+from edge.installation import Installation
 from edge.journal import InlineWriter, Journal, JournalSettings, Store
 from edge.journal.log import begin_boot
 from edge.runtime import Runtime
@@ -140,7 +141,8 @@ class Tier2:
         )
         devices = [device.id for device in self.roles.devices]
         says = Announcements(self.clock, "0.1.0", lambda: devices, f"{self.rng.getrandbits(64):016x}")
-        return Bridge(self.runtime, Topics(store.tenant, store.id), settings, ports, says)
+        gateway = Gateway(self.runtime, Installation(self.runtime, self.supervisor, (), lambda: True))
+        return Bridge(gateway, Topics(store.tenant, store.id), settings, ports, says)
 
     @staticmethod
     def _fatal(error: JournalError) -> None:

@@ -277,6 +277,8 @@ class FakeConfiguration:
         self.config: Mapping = {"rate": 1}
         self.wrong = ""
         self.applied: list[Mapping] = []
+        self.confirmed: list[Mapping] = []
+        self.stricter = False
 
     def current(self) -> Mapping:
         return self.config
@@ -290,6 +292,14 @@ class FakeConfiguration:
     async def fault(self) -> str:
         await asyncio.sleep(5)
         return self.wrong
+
+    async def confirm(self) -> None:
+        self.confirmed.append(self.config)
+
+    async def resume(self, config: Mapping) -> None:
+        if self.stricter:
+            raise SettingsError("twin", "rate", config["rate"], "less")
+        self.config = config
 
 
 class TwinGateway:
@@ -331,7 +341,9 @@ def test_twin_applies_reports_and_restores() -> None:
         await later.live(1, desired(1, rate=5))
         assert later.configuration.config == {"rate": 5}
         assert later.reports[-1]["status"] == "applied"
+        assert later.configuration.applied == [], "a restart does not put again what the journal keeps"
         assert [fact.ok for fact in gateway.facts if isinstance(fact, Updated)] == [True]
+        assert gateway.configuration.confirmed == later.configuration.confirmed == [{"rate": 5}]
 
     run_virtual(main())
 
@@ -351,6 +363,21 @@ def test_twin_reverts_what_makes_the_gateway_ill() -> None:
         }
         await gateway.live(20, desired(2, rate=0))
         assert gateway.configuration.applied.count({"rate": 0}) == 1, "the same failure is not tried again"
+        assert {"rate": 0} not in gateway.configuration.confirmed, "what failed has proven nothing"
+
+    run_virtual(main())
+
+
+def test_a_release_that_became_stricter_starts_without_the_twin() -> None:
+    async def main() -> None:
+        gateway = TwinGateway()
+        await gateway.live(20, desired(1, rate=5))
+        later = TwinGateway(gateway.store)
+        later.configuration.stricter = True
+        await later.live(1)
+        assert later.configuration.config == {"rate": 1}
+        assert later.reports[-1]["status"] == "refused"
+        assert "rate" in later.reports[-1]["error"]
 
     run_virtual(main())
 

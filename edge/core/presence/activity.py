@@ -101,6 +101,8 @@ class Activity:
     def find_blind(self) -> None:
         """Bring `blind` and `log_activity` up to date."""
         n = len(self._places)
+        if not n:
+            return  # a store without readers
         place = self._places.place_of_antenna
         works = self.reader_up & self.connected & ~self.silent & (self.last_read_us >= 0)
         self.blind[:n] = np.bincount(place, works, n) == 0

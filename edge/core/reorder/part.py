@@ -262,7 +262,8 @@ class Reorder:
             raise CommandRejected("unknown_gtin", text)
         self._turn_day(now)
         item = self._item(gtin)
-        item.policy, item.wanted, item.low_since_us = policy, None, None
+        item.policy = None if policy.kind is PolicyKind.NONE else policy
+        item.wanted = item.low_since_us = None
         self._done[command.id] = now.mono_us
         out: list[Signal] = []
         if item.signalled and policy.kind is not PolicyKind.VENDOR_MANAGED:
@@ -276,6 +277,15 @@ class Reorder:
         self._site = site
         self._zone = ZoneInfo(site.store.timezone)
         return []
+
+    def policies(self) -> list[dict[str, JsonValue]]:
+        """Every policy that is set, as `set_reorder_policy` takes it."""
+        found: list[dict[str, JsonValue]] = []
+        for gtin, item in self._items.items():
+            if item.policy is not None:
+                row = dataclasses.asdict(item.policy)
+                found.append({"gtin": gtin, "policy": row.pop("kind").value, **row})
+        return found
 
     def document(self, gtin: str) -> dict[str, JsonValue]:
         """ "Why now" as data: policy, demand, reorder point, position and open orders of a product."""

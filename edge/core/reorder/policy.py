@@ -26,6 +26,7 @@ class PolicyKind(StrEnum):
     S_S = "s_s"  # at the learned reorder point, up to what covers `cover_h`
     JUST_IN_TIME = "just_in_time"  # as little as the lead time allows, in single packs
     VENDOR_MANAGED = "vendor_managed"  # the vendor decides; the fact is the signal
+    NONE = "none"  # not ordered any more (only in commands: it takes a policy away)
 
 
 @dataclass(frozen=True, slots=True)

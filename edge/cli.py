@@ -165,6 +165,19 @@ def score(recording: Path, fps: Fps, inward: Inward = "+x", json_: Json = False)
     show(scored, json_, lambda: typer.echo("\n".join(f"{key:12} {value}" for key, value in scored.items())))
 
 
+@footfall.command()
+def install(
+    manifest: Path, config: Annotated[Path, typer.Option("--config", "-c", help="Settings file (TOML).")]
+) -> None:
+    """Check a model, try it in isolation and make it the one that counts; a running gateway takes it within 10 s."""
+    from edge.settings import GatewaySettings, SettingsFile
+    from models.update import install as install_model
+
+    file = SettingsFile(config)
+    store = file.resolve(file.section("gateway", GatewaySettings).state_dir) / "models"
+    typer.echo(f"installed: {install_model(manifest, store)}")
+
+
 register(app)
 
 

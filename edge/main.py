@@ -35,6 +35,7 @@ from edge.core.shelf import Calibration, CellKey
 from edge.core.site import Site, load_site
 from edge.crashes import SAFE_MODE_S, CrashLog, SafeMode
 from edge.discovery import Discovery
+from edge.doors import Doors
 from edge.health import Health, Notifier
 from edge.installation import Installation, kept_site
 from edge.jobs import Jobs
@@ -166,6 +167,7 @@ class Gateway:
         self.supervisor = Supervisor(self.runtime.emit, self.clock.now_us, random.Random())
         entries = tuple(entry for entry, _ in plan.devices)
         self.installation = Installation(self.runtime, self.supervisor, entries, self._store_open)
+        self.doors = Doors(self.runtime, plan.state_dir)
         self.access = Access(self.journal, self.clock, self.runtime.tell)
         self.jobs = Jobs()
         self.fingerprint = self._certify() if plan.api.tls else ""
@@ -255,6 +257,7 @@ class Gateway:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._fatal is not None:
             raise self._fatal
+        self.doors.close()
         await self.runtime.close()
         await self.journal.close()
         self.access.close()
@@ -310,13 +313,8 @@ class Gateway:
         return now.quality is TimeQuality.UNSET or is_open(now.wall_us, ZoneInfo(store.timezone), store.hours)
 
     def _start_inference(self, start: Start) -> None:
-        if not self.plan.site.doors:
-            return
-        from models.inference import DoorInference, InferenceThread  # noqa: PLC0415 (only stores with door arrays)
-
-        inward = {door.device: door.inward for door in self.plan.site.doors}
-        thread = InferenceThread(functools.partial(DoorInference, inward))
-        start("inference", self.runtime.infer(thread))
+        """Doors may come with a later planogram: the way for frames is always open, the model loads with the first."""
+        start("inference", self.runtime.infer(self.doors))
         self.health.expect_beat("inference", 30)
 
     def _start_api(self, start: Start) -> Any:
@@ -334,6 +332,7 @@ class Gateway:
             discovery=Discovery(self._finders),
             settings=self.plan.api,
             uplink=self._uplink_status,
+            doors=self.doors,
             fingerprint=self.fingerprint,
         )
         server = make_server(services, self.authority)

@@ -35,6 +35,7 @@ QUEUE_LIMIT = 20_000
 SLICE_OBSERVATIONS = 200  # then the loop breathes: API, uplink and watchdog get their turn
 FRAMES_LIMIT = 200
 INTERNALS_PERIOD_US = 10 * US_PER_MIN
+INFERENCE_CAUSES = frozenset({"inference", "model_fallback"})
 TELEMETRY = (TagReads, CellSamples, Advert, Frames)
 
 
@@ -261,14 +262,24 @@ class Runtime:
             try:
                 crossings = await inference.submit(frames)
             except InferenceError as error:
-                detail = f"{error}. {error.hint}"
-                self.emit(
-                    DeviceStatus(frames.device_id, self.clock.now().mono_us, DeviceState.DEGRADED, "inference", detail)
-                )
+                self._say_inference(frames.device_id, "inference", f"{error}. {error.hint}")
                 continue
+            self._say_inference(frames.device_id, "model_fallback" if inference.degraded else "", inference.degraded)
             for crossing in crossings:
                 self.emit(crossing)
             self.health.beat("inference")
+
+    def _say_inference(self, device_id: str, cause: str, detail: str) -> None:
+        """Say that a door is counted badly, or not at all, and when that is over. Its driver knows nothing of it."""
+        device = self.health.devices[device_id]
+        ours = device.state is DeviceState.DEGRADED and device.cause in INFERENCE_CAUSES
+        if cause and (device.state is DeviceState.ONLINE or (ours and device.cause != cause)):
+            state = DeviceState.DEGRADED
+        elif not cause and ours:
+            state = DeviceState.ONLINE
+        else:
+            return
+        self.emit(DeviceStatus(device_id, self.clock.now().mono_us, state, cause, detail))
 
     async def close(self) -> None:
         """Save filter internals and make everything durable."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edge.core.conversion import Conversions
 from edge.core.engine import Engine, Parts
 from edge.core.fleet import Fleet
 from edge.core.footfall import Footfall
@@ -41,6 +42,7 @@ def make_engine(
             proximity=Proximity(site),
             promotions=Promotions(site),
             footfall=Footfall(site),
+            conversions=Conversions(site),
             fleet=Fleet(),
         ),
     )

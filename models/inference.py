@@ -7,39 +7,67 @@ completed (a crossing is certain about a second after it happened).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
 
 from edge.core.observation import DoorCrossing, Frames
 from models.runner import DoorCounter, FootfallRunner
+from models.update import in_use
+
+T = TypeVar("T")
+Inward = Callable[[str], str]
+"""Device id of a door → "+x", "-x", "+y" or "-y" as the planogram has it now."""
+LOOK_US: Final = 10_000_000
+"""How often the store of models is looked at for a new one."""
 
 
 class DoorInference:
     """Counts on the caller's stack: for the inference thread, for simulation and for replay."""
 
-    def __init__(self, inward: Mapping[str, str], runner: FootfallRunner | None = None) -> None:
-        """inward: device id of each door → "+x", "-x", "+y" or "-y". The model is loaded with the first frames."""
+    def __init__(self, inward: Inward, runner: FootfallRunner | None = None, store: Path | None = None) -> None:
+        """The model is loaded with the first frames. store: folder of `models.update`, followed while counting."""
         self._inward = inward
-        self._runner = runner or FootfallRunner()
-        self._counters: dict[str, tuple[tuple[int, int, str], DoorCounter]] = {}
+        self._store = store
+        self._used = in_use(store) if store is not None else None
+        self.runner = runner or (FootfallRunner(*self._used) if self._used else FootfallRunner())
+        self._look_us: int | None = None
+        self._counters: dict[str, tuple[tuple[int, int, str, str], DoorCounter]] = {}
+
+    @property
+    def degraded(self) -> str:
+        """Why another model than the newest counts, "" when all is well."""
+        return self.runner.degraded
 
     def count(self, frames: Frames) -> list[DoorCrossing]:
         """Crossings that these frames completed. Raises InferenceError for a model or frames that cannot be used."""
+        self._follow_updates(frames.mono_us)
         counter = self._counter(frames)
         return [
             DoorCrossing(frames.device_id, frames.mono_us, crossing.direction, crossing.confidence, crossing.t_us)
             for crossing in counter.push(frames.pixels, frames.t_us)
         ]
 
+    def _follow_updates(self, now_us: int) -> None:
+        """Use a model that was installed since; every door begins anew with it."""
+        if self._store is None or (self._look_us is not None and now_us < self._look_us):
+            return
+        self._look_us = now_us + LOOK_US
+        used = in_use(self._store)
+        if used != self._used:
+            self._used, self.runner = used, FootfallRunner(*used)
+            self._counters.clear()
+
     def _counter(self, frames: Frames) -> DoorCounter:
-        """The door's counter; a sensor of another size or unit at the same door begins a new one."""
+        """The door's counter; a sensor of another size or unit, or turned the other way, begins a new one."""
         rows, cols = frames.pixels.shape[1:]
-        shape = (rows, cols, frames.unit)
+        inward = self._inward(frames.device_id)
+        shape = (rows, cols, frames.unit, inward)
         known = self._counters.get(frames.device_id)
         if known is not None and known[0] == shape:
             return known[1]
-        inward = self._inward.get(frames.device_id, "+x")
-        counter = self._runner.door((rows, cols), frames.unit, inward)
+        counter = self.runner.door((rows, cols), frames.unit, inward)
         self._counters[frames.device_id] = (shape, counter)
         return counter
 
@@ -57,13 +85,22 @@ class InferenceThread:
         self._doors: DoorInference | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
 
-    async def submit(self, frames: Frames) -> list[DoorCrossing]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._count, frames)
+    @property
+    def degraded(self) -> str:
+        """Why another model than the newest counts, "" when all is well."""
+        return self._doors.degraded if self._doors is not None else ""
 
-    def _count(self, frames: Frames) -> list[DoorCrossing]:
+    async def submit(self, frames: Frames) -> list[DoorCrossing]:
+        return await self.ask(lambda doors: doors.count(frames))
+
+    async def ask(self, work: Callable[[DoorInference], T]) -> T:
+        """Do something with the doors on their thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
+
+    def _work(self, work: Callable[[DoorInference], T]) -> T:
         if self._doors is None:
             self._doors = self._make()
-        return self._doors.count(frames)
+        return work(self._doors)
 
     def close(self) -> None:
         """Finish what was handed over and stop."""

@@ -41,7 +41,8 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class MountReport:
-    """What ten walks tell about a mount. `problems` are sentences for the technician; none means it is well.
+    """What ten walks tell about a mount. `problems` are sentences for the technician; none means it is well. `causes`
+    names the same by a word each: no_agreement, aslant, too_low, too_high.
 
     inward: +x -x +y -y, or "" where the walks do not agree; votes: walks counted for each direction; skew_deg: how far
     the walks run aslant of the sensor's axis; speed_px_s: in pixels of the 8x8 field; field_m: width of the field at
@@ -56,6 +57,7 @@ class MountReport:
     field_m: float
     height_m: float
     problems: tuple[str, ...]
+    causes: tuple[str, ...] = ()
 
 
 def _votes(walk: Walk, unit: str, runner: FootfallRunner) -> dict[str, int]:
@@ -122,7 +124,9 @@ def mount_check(
     below_m = field_m / (2 * math.tan(math.radians(half_field_deg)))
     height_m = _floor_m(walks) if unit == "mm" else HEAD_M + below_m
     problems = _problems(votes, len(walks), agreed, skew_deg, field_m)
-    return MountReport(agreed, votes, len(walks), skew_deg, speed, field_m, height_m, problems)
+    return MountReport(
+        agreed, votes, len(walks), skew_deg, speed, field_m, height_m, tuple(problems.values()), tuple(problems)
+    )
 
 
 def _motion(velocities: Sequence[tuple[float, float]], way: str) -> tuple[float, float]:
@@ -140,21 +144,23 @@ def _floor_m(walks: Sequence[Walk]) -> float:
     return float(np.median(depths)) / 1000 if len(depths) else math.nan
 
 
-def _problems(votes: dict[str, int], walks: int, agreed: str, skew_deg: float, field_m: float) -> tuple[str, ...]:
-    """Sentences for the technician, each with what to do."""
-    found = []
+def _problems(votes: dict[str, int], walks: int, agreed: str, skew_deg: float, field_m: float) -> dict[str, str]:
+    """By cause, sentences for the technician, each with what to do."""
+    found = {}
     if not agreed:
         told = ", ".join(f"{way} {n}" for way, n in votes.items())
-        found.append(
+        found["no_agreement"] = (
             f"The walks do not agree on a direction ({told} of {walks}): walk straight through, one at a time."
         )
     if skew_deg > MAX_SKEW_DEG:
-        found.append(f"People cross {skew_deg:.0f}° aslant: turn the sensor so that a side is parallel to the door.")
+        found["aslant"] = (
+            f"People cross {skew_deg:.0f}° aslant: turn the sensor so that a side is parallel to the door."
+        )
     if field_m < 0.7:
-        found.append(f"The field is only {field_m:.1f} m wide at head height: hang the sensor higher.")
+        found["too_low"] = f"The field is only {field_m:.1f} m wide at head height: hang the sensor higher."
     if field_m > 3.5:
-        found.append(f"The field is {field_m:.1f} m wide at head height: hang it lower or take a narrower lens.")
-    return tuple(found)
+        found["too_high"] = f"The field is {field_m:.1f} m wide at head height: hang it lower or take a narrower lens."
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,10 +89,10 @@ class Network:
 
 class FootfallRunner:
     """The model in use. Loads it on first use; a model that is missing, tampered with or odd gives way to the last
-    good one, and `degraded` then says why."""
+    good one, that one to the built-in one, and `degraded` then says why."""
 
     def __init__(self, manifest: Path = MANIFEST, last_good: Path | None = MANIFEST) -> None:
-        self._paths = [manifest] if last_good is None or last_good == manifest else [manifest, last_good]
+        self._paths = [manifest] if last_good is None else list(dict.fromkeys((manifest, last_good, MANIFEST)))
         self._network: Network | None = None
         self.degraded = ""
 

@@ -17,6 +17,7 @@ from edge.api import (
     access_routes,
     console,
     device_routes,
+    door_routes,
     job_routes,
     offers_routes,
     problems,
@@ -31,7 +32,7 @@ from edge.core.errors import SettingsError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (routes, access_routes, device_routes, store_routes, job_routes, support, offers_routes, console)
+ROUTERS = (routes, access_routes, device_routes, door_routes, store_routes, job_routes, support, offers_routes, console)
 
 
 def create_app(services: Services) -> Guard:

@@ -14,6 +14,7 @@ HINTS = {
     "settings": "Correct the named setting of this device.",
     "crashed": "The driver failed; it is started again. Send the support bundle if it stays.",
     "inference": "Install the model again; counting goes on with the last good one.",
+    "model_fallback": "Nothing is lost: an earlier model counts. Install the newest model again.",
     "duty_off": "Nothing to do: the reader rests by its schedule.",
     "silent": "Check the cable between controller and gateway.",
     "heartbeat:loop": "The gateway restarts by itself; send the support bundle if it happens again.",

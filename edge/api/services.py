@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, cast
 
@@ -17,7 +17,7 @@ from edge.core.ports import Command
 from edge.core.site import Site
 from edge.discovery import Discovery
 from edge.health import Health
-from edge.jobs import Jobs
+from edge.jobs import Jobs, Progress
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry
 
@@ -58,6 +58,54 @@ class Installed(Protocol):
         ...
 
 
+class DoorAid(Protocol):
+    """A technician's work at a door sensor. Frames stay in memory; what goes wrong is an InferenceError or LinkLost."""
+
+    async def model(self) -> dict[str, str]:
+        """The model that counts."""
+        ...
+
+    def aid(self, device_id: str) -> dict[str, Any]:
+        """What is gathered now."""
+        ...
+
+    def heat(self, device_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """The newest frame, again and again."""
+        ...
+
+    async def walk(self, device_id: str, seconds: float, tell: Progress) -> dict[str, int]:
+        """Gather one walk inwards."""
+        ...
+
+    def forget_walks(self, device_id: str) -> None:
+        """Begin the walks anew."""
+        ...
+
+    async def mount(self, device_id: str, half_field_deg: float) -> dict[str, Any]:
+        """What ten walks tell."""
+        ...
+
+    async def walk_test(self, device_id: str, seconds: float, tell: Progress) -> dict[str, Any]:
+        """Compare what is counted with what is pressed."""
+        ...
+
+    def pressed(self, device_id: str, direction: str) -> int:
+        """Somebody goes through now."""
+        ...
+
+    async def record(self, device_id: str, seconds: float, notice_shown: bool, tell: Progress) -> dict[str, int]:
+        """Keep frames in memory for a while."""
+        ...
+
+    async def take_recording(self, device_id: str) -> bytes:
+        """The recording, once."""
+        ...
+
+    def forget_recording(self, device_id: str) -> None:
+        """Throw it away."""
+        ...
+
+
 @dataclass(slots=True)
 class Services:
     """The rooms behind the routes."""
@@ -72,6 +120,7 @@ class Services:
     discovery: Discovery
     settings: ApiSettings
     uplink: Callable[[], str]
+    doors: DoorAid
     fingerprint: str = ""
     feed: Feed = field(init=False)
 

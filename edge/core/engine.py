@@ -5,7 +5,7 @@ It owns the parts and the ways between them, nothing else::
     TagReads ──▶ presence ─┐                      ┌──▶ reorder
     CellSamples ▶ shelves ─┼─ evidence ▶ inventory ┼──▶ holds
     Advert ────▶ proximity ┘             │         └──▶ promotions
-    DoorCrossing ▶ footfall ◀── picks ───┘
+    DoorCrossing ▶ footfall ◀── picks ───┴▶ conversions
     DeviceStatus, SensorReading ▶ fleet (and every part that believes the device)
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from edge.core.conversion import Conversions
 from edge.core.errors import CommandRejected
 from edge.core.fact import Fact, JsonValue
 from edge.core.facts import ItemPicked, ItemSold, OnHandChanged
@@ -59,6 +60,7 @@ class Parts:
     proximity: Proximity
     promotions: Promotions
     footfall: Footfall
+    conversions: Conversions
     fleet: Fleet
 
     def named(self) -> dict[str, Part]:
@@ -162,6 +164,9 @@ class Engine:
         for part in self._named.values():
             if hasattr(part, "replan"):
                 facts += self._route(cast("Replanned", part).replan(site, now), now)
+        for door in site.doors:  # a door that is new to the planogram may have been online for long
+            state = DeviceState(self.parts.fleet.state_of(door.device) or DeviceState.OFFLINE)
+            facts += self._route(self.parts.footfall.status(DeviceStatus(door.device, now.mono_us, state), now), now)
         self._catalogued = self.parts.inventory.site
         return facts
 
@@ -183,6 +188,7 @@ class Engine:
         parts = self.parts
         signals: list[Signal] = list(parts.reorder.handle_all(facts, now)) if facts else []
         for fact in facts:
+            parts.conversions.follow(fact, now)
             if isinstance(fact, OnHandChanged):
                 parts.promotions.stock(fact)
             elif isinstance(fact, ItemPicked):

@@ -114,6 +114,15 @@ class Footfall:
             high=self._people + slack,
         )
 
+    def replan(self, site: Site, now: Instant) -> list[Signal]:
+        """Follow doors that came or went; what was counted at the others stays."""
+        fresh = [door.device for door in site.doors if door.device not in self._doors]
+        self._doors = {door.device: self._doors.get(door.device) or _Door() for door in site.doors}
+        for name in fresh:
+            self._doors[name].down_since_us = now.mono_us
+        self._dirty = self._dirty or bool(fresh)
+        return []
+
     # --- Part -------------------------------------------------------------------------------------------------------
 
     def tick(self, now: Instant) -> list[Signal]:

@@ -173,6 +173,11 @@ class Inference(Protocol):
         """Hand over frames of one door; raises InferenceError where the model cannot be used."""
         ...
 
+    @property
+    def degraded(self) -> str:
+        """Why another model than the newest counts, "" when all is well."""
+        ...
+
 
 class Signer(Protocol):
     """Ed25519 signatures (RFC 8032) under the gateway's key."""

@@ -35,6 +35,11 @@ def test_the_platform_knows_what_the_store_knows() -> None:
         wrong = {p: (truth.get(p, 0), stock.get(p, 0)) for p in stock.keys() | truth.keys()
                  if truth.get(p, 0) != stock.get(p, 0)}  # fmt: skip
         assert wrong == {}
+        facts = tier.journal.read(1, 1_000_000)
+        counted = sum(kind_of(row.type) == "footfall.Occupancy" for row in facts)  # one for each crossing
+        walked = sum(sum(door.values()) for door in tier.scenario.world.crossings.values())
+        assert walked >= 5
+        assert abs(counted - walked) <= max(1, round(0.05 * walked)), (counted, walked)
         for device in tier.health.devices.values():
             assert not any(name.endswith("rejected") and count for name, count in device.counters.items())
 

@@ -168,7 +168,8 @@ class Tier2:
         await self.roles.stop()
 
     def _inference(self) -> DoorInference:
-        return DoorInference({door.device: door.inward for door in self.site.doors}, self.runner)
+        inward = {door.device: door.inward for door in self.site.doors}
+        return DoorInference(inward.__getitem__, self.runner)
 
     def _supervise(self, group: asyncio.TaskGroup, device: StoreDevice) -> None:
         info = driver_info(device.kind)

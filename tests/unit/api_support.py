@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from edge.api.services import Services
 from edge.core.instant import US_PER_S, Instant, TimeQuality
 from edge.core.site import load_site
 from edge.discovery import Discovery
+from edge.doors import Doors
 from edge.health import Health
 from edge.installation import Installation
 from edge.jobs import Jobs
@@ -113,6 +115,7 @@ async def gateway(
     supervisor = Supervisor(runtime.emit, lambda: clock.now_us, random.Random(1))
     installation = Installation(runtime, supervisor, (), lambda: True)
     access = Access(journal, clock, runtime.tell)
+    doors = Doors(runtime, Path("no-such-folder"))
     services = Services(
         runtime=runtime,
         health=health,
@@ -124,6 +127,7 @@ async def gateway(
         discovery=Discovery(dict),
         settings=settings or ApiSettings(),
         uplink=lambda: "off",
+        doors=doors,
     )
     async with asyncio.TaskGroup() as group:
         installation.start(group)
@@ -131,6 +135,7 @@ async def gateway(
         yield Bench(services, clock, create_app(services), tokens)
         await services.jobs.close()
         await supervisor.stop_all()
+    doors.close()
     access.close()
 
 

@@ -8,18 +8,23 @@ from typing import Any
 
 import pytest
 
+from edge.core.conversion import Conversions
 from edge.core.errors import CommandRejected
 from edge.core.fact import Fact, body_fields, fact_types, kind_of, pack, unpack
 from edge.core.facts import (
     Conversion,
     Crossings,
     DoorOpened,
+    ItemPicked,
+    ItemPutBack,
+    ItemSold,
     LowBattery,
     Occupancy,
     Offline,
     OnHandChanged,
     Online,
     Replaced,
+    ShelfConversion,
     ZoneEntered,
     ZoneLeft,
 )
@@ -134,6 +139,38 @@ def test_footfall_goes_on_after_a_restart() -> None:
     second.crossed(crossing("in", 3), at(3))
     assert second.people == 2
     assert second.next_deadline_us() == first.next_deadline_us()
+
+
+def test_footfall_follows_a_planogram_with_another_door() -> None:
+    part = Footfall(load_site(site()))
+    part.status(DeviceStatus("door-1", 0, DeviceState.ONLINE), at(0))
+    part.crossed(crossing("in", 1), at(1))
+    part.replan(load_site(site(doors=[{"device": "door-1"}, {"device": "door-2"}])), at(2))
+    assert part.people is None  # the new door has not been heard
+    part.status(DeviceStatus("door-2", 0, DeviceState.ONLINE), at(3))
+    assert (part.people, part.quarter()) == (1, {"door-1": (1, 0), "door-2": (0, 0)})
+    part.replan(load_site(site(doors=[])), at(4))
+    assert part.quarter() == {}
+    assert part.crossed(crossing("in", 5), at(5)) == []
+
+
+def test_what_happens_at_a_shelf_is_told_once_a_quarter_and_survives_a_restart() -> None:
+    first = Conversions(load_site(site()))
+    picked = ItemPicked(at_us=0, gtin=GTIN, shelf="shelf-1", quantity=3, confidence=0.9)
+    first.follow(picked, at(1))
+    first.follow(ItemPutBack(at_us=0, gtin=GTIN, shelf="shelf-1", quantity=1, confidence=0.9), at(2))
+    second = Conversions(load_site(site()))
+    second.restore(first.drain_said(), at(3))
+    second.follow(ItemSold(at_us=0, gtin=GTIN, quantity=2, receipt="r", line=1), at(4))
+    second.follow(ItemSold(at_us=0, gtin="04012345000099", quantity=9, receipt="r", line=2), at(4))  # nobody's
+    assert second.next_deadline_us() == 800 * US_PER_S
+    assert second.tick(at(799)) == []
+    (told,) = second.tick(at(800))
+    assert isinstance(told, ShelfConversion)
+    assert (told.shelf, told.picks, told.put_backs, told.sales, told.dwell_s) == ("shelf-1", 3, 1, 2, None)
+    assert told.end_us - told.start_us == 15 * US_PER_MIN
+    assert second.drain_said() == {"now": None}
+    assert (second.tick(at(9000)), second.next_deadline_us()) == ([], None)
 
 
 def test_days_follow_the_time_zone_over_daylight_saving() -> None:

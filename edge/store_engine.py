@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from edge.core.conversion import Conversions
@@ -22,7 +23,7 @@ from edge.core.site import Site
 def identity_of(epc: bytes) -> tuple[str, str]:
     """(GTIN, URI) of a tag; the GTIN is "" where the tag is no trade item."""
     identity = decode_epc(epc)
-    return identity.gtin, identity.uri
+    return sys.intern(identity.gtin), identity.uri  # thousands of tags share one GTIN
 
 
 def make_engine(

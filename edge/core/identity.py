@@ -13,7 +13,7 @@ from urllib.parse import quote
 from edge.core.epc_bits import BitReader, Malformed
 from edge.core.gtin import check_digit, normalize_gtin
 
-CACHED_EPCS = 32_768  # bounded: a store's tags come again and again, strangers push each other out
+CACHED_EPCS = 2_048  # tags in motion come again and again; those at rest are known by their row, not from here
 UNKNOWN = "unknown"
 DIGITAL_LINK = "https://id.gs1.org"  # GS1 Digital Link: URI Syntax, 5.2: the canonical host
 SGTIN_96_SERIAL_BITS = 38

@@ -145,11 +145,11 @@ class Decoder:
 
     __slots__ = (
         "_counts",
-        "_items",
         "_legs",
         "_log_prior",
         "_lot",
         "_mean_g",
+        "_names",
         "_nothing_sd_g",
         "_restocks",
         "_var_g2",
@@ -162,7 +162,7 @@ class Decoder:
         rows = [row for way in (1, -1) for row in (*_singles(n, way), *_combinations(n, way))] + self._swaps(n)
         self._counts = np.array([count for count, _ in rows], float).reshape(len(rows), n)
         self._log_prior = np.log([prior for _, prior in rows])
-        self._items: list[Items] = [self._named(count) for count, _ in rows]
+        self._names: dict[int, Items] = {}
         mass_g = np.array([unit.mass_g for unit in units])
         sd_g = np.array([max(unit.sd_g, MASS_SD_SHARE * unit.mass_g) for unit in units])
         self._restocks = self._counts.sum(axis=1) >= TIDY_UNITS
@@ -178,8 +178,14 @@ class Decoder:
         pairs = [(i, j) for i in range(n_units) for j in range(n_units) if i != j]
         return [(tuple((k == i) - (k == j) for k in range(n_units)), PRIOR_SWAP / len(pairs)) for i, j in pairs]
 
-    def _named(self, count: tuple[int, ...]) -> Items:
-        return tuple((unit.gtin, n) for unit, n in zip(self.units, count, strict=True) if n)
+    def _named(self, index: int) -> Items:
+        """One row in words, made when first asked for: all of them would be 16 kB a lane, and few are ever needed."""
+        named = self._names.get(index)
+        if named is None:
+            counts = self._counts[index].tolist()
+            named = tuple((unit.gtin, int(n)) for unit, n in zip(self.units, counts, strict=True) if n)
+            self._names[index] = named
+        return named
 
     def decode(
         self, delta_g: float, var_g2: float, weighed: Sequence[Weighed] = (), passed: Sequence[tuple[float, float]] = ()
@@ -219,7 +225,7 @@ class Decoder:
         among: NDArray[np.bool_] | None = None,
     ) -> None:
         """Add the own products' better explanations of `delta_g`, together with a thing that came or went as well."""
-        if not len(self._items):
+        if not len(self._counts):
             return
         var = self._var_g2 + noise_g2
         score = self._log_prior - 0.5 * (np.log(var) + (delta_g - self._mean_g) ** 2 / var)
@@ -232,7 +238,7 @@ class Decoder:
             score = np.where(among, score, -math.inf)
         peak = float(score.max())
         better = np.flatnonzero(score > max(peak - 10.0, -1e6)).tolist()
-        found.extend((float(score[index]) + shift, _together(self._items[index], extra)) for index in better)
+        found.extend((float(score[index]) + shift, _together(self._named(index), extra)) for index in better)
 
     def _by_way_of(self, levels: Sequence[tuple[float, float]]) -> list[tuple[float, Items]]:
         """Explanations of the last level through some of those before it, relative to going there directly.

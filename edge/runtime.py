@@ -46,6 +46,8 @@ class View:
         self._documents: dict[str, tuple[int, JsonValue]] = {}
         self._waiting: deque[tuple[int, str, JsonValue]] = deque()
         self._listeners: list[Callable[[str], None]] = []
+        self.version = 0
+        """Rises with each commit that changed a document."""
 
     def documents(self) -> Mapping[str, tuple[int, JsonValue]]:
         return self._documents
@@ -68,6 +70,7 @@ class View:
             else:
                 self._documents[suffix] = (seq, document)
             changed[suffix] = None
+        self.version += bool(changed)
         for suffix in changed:
             for listener in tuple(self._listeners):
                 listener(suffix)

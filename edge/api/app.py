@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import ChainMap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from edge.api import (
     store_routes,
     support,
 )
+from edge.api import hot as hot_reads
 from edge.api.guard import Guard
+from edge.api.quick import Quick
 from edge.api.services import Services
 from edge.api.tally import Tally
 from edge.core.errors import SettingsError
@@ -39,12 +42,14 @@ def create_app(services: Services) -> Guard:
     """The application over these services, behind its guard."""
     app = FastAPI(title="Smart-store edge gateway", version=services.version, docs_url=None, redoc_url=None)
     app.state.services = services
+    app.state.pages = hot_reads.Pages(services)
     app.state.tally = Tally(services.runtime.journal, services.runtime.clock)
     problems.install(app)
     for room in ROUTERS:
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    return Guard(app, services)
+    hot = [getattr(room, "HOT", {}) for room in (hot_reads, *ROUTERS)]
+    return Guard(Quick(app, services, app.state, dict(ChainMap(*hot))), services)
 
 
 class Server(uvicorn.Server):
@@ -67,7 +72,9 @@ class Server(uvicorn.Server):
 def bind(host: str, port: int) -> socket.socket:
     """A listening address, taken before anything else starts. Raises SettingsError naming who may hold it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio switches Nagle's algorithm off: head and body of an answer are two segments, and
+    # the second would wait 40 ms for the acknowledgement of the first.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

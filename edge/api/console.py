@@ -19,10 +19,10 @@ from edge.api.access_routes import people as people_rows
 from edge.api.access_routes import tokens as token_rows
 from edge.api.device_routes import device as device_document
 from edge.api.device_routes import places_of
+from edge.api.documents import device_row, device_rows, health_document, stock_of, stock_row
 from edge.api.floor import floor_of
 from edge.api.plots import bars
 from edge.api.problems import Problem
-from edge.api.routes import device_row, devices, health, stock_of, stock_row
 from edge.api.services import Admin, Here, Needs, Services, Technician, Viewer
 from edge.api.store_routes import holds, tally_of, warnings, zone_of
 from edge.api.words import COOKIE, LANGUAGES, keys, language_of, speaker
@@ -215,7 +215,7 @@ async def stock(request: Request, here: Here, text: Annotated[str, Query(max_len
 @pages.get("/stock/{gtin}", response_class=HTMLResponse)
 async def product(request: Request, here: Here, who: Viewer, gtin: str) -> HTMLResponse:
     """One product: why this number, holds, history."""
-    row = await stock_of(here, gtin)
+    row = stock_of(here, gtin)
     tally = tally_of(request)
     tally.read(zone_of(here))
     own = [
@@ -264,7 +264,7 @@ async def promotions(request: Request, here: Here) -> HTMLResponse:
 @pages.get("/devices", response_class=HTMLResponse)
 async def device_list(request: Request, here: Here) -> HTMLResponse:
     """Every device."""
-    rows = [row | {"places": places_of(here, row["id"])} for row in await devices(here)]
+    rows = [row | {"places": places_of(here, row["id"])} for row in device_rows(here)]
     return _render(request, here, "devices", rows=rows)
 
 
@@ -320,9 +320,8 @@ async def labels(request: Request, here: Here, who: Technician) -> HTMLResponse:
 @pages.get("/health-page", response_class=HTMLResponse)
 async def health_page(request: Request, here: Here) -> HTMLResponse:
     """How the gateway is."""
-    import json  # noqa: PLC0415 (beside its only use)
 
-    document = json.loads(bytes((await health(here)).body))
+    document = health_document(here)[1]
     trouble = day_of.devices_in_trouble(here)
     up_s = (here.runtime.clock_us() - here.started_us) // 1_000_000
     return _render(request, here, "health", h=document, trouble=trouble, up_s=up_s)

@@ -8,9 +8,9 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Header, Path, Response
 from pydantic import BaseModel, Field
 
+from edge.api.documents import device_row
 from edge.api.etag import check_match, etag_of
 from edge.api.problems import Problem
-from edge.api.routes import device_row
 from edge.api.services import Here, Key, Services, Technician, Viewer, carry_out
 from edge.core.errors import DeviceRefused, LinkLost
 from edge.core.fact import kind_of

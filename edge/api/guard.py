@@ -16,6 +16,7 @@ from edge.api.problems import Problem, problem_response
 from edge.api.services import Services
 
 BODY_LIMIT = 1 << 20
+HOSTS_KEPT = 32  # headers found good are not taken apart again
 COOKIE = "smartstore-session"
 UNCLAIMED = frozenset({"/claim", "/v1/claim", "/health", "/language"})
 PUBLIC = UNCLAIMED | {"/sign-in", "/openapi.json"}
@@ -40,6 +41,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app, self._services = app, services
+        self._hosts: set[str] = set()
         own = socket.gethostname().lower()
         self._names = {"localhost", own, f"{own}.local", *(name.lower() for name in services.settings.names)}
 
@@ -79,14 +81,17 @@ class Guard:
 
     def _known(self, host: str) -> bool:
         """Addresses cannot be rebound; names must be ours (against DNS rebinding)."""
+        if host in self._hosts:
+            return True
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         name = name.strip("[]").rstrip(".").lower()
-        if name in self._names:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
+        if name not in self._names:
+            try:
+                ipaddress.ip_address(name)
+            except ValueError:
+                return False
+        if len(self._hosts) < HOSTS_KEPT:
+            self._hosts.add(host)
         return True
 
     def _identify(self, scope: Scope, headers: dict[bytes, bytes]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from edge.api.device_routes import plain
-from edge.api.routes import devices, health
+from edge.api.documents import device_rows, health_document
 from edge.api.services import Here, Services, Technician
 from edge.settings import DeviceEntry
 
@@ -61,11 +61,10 @@ async def load_configuration(here: Here, who: Technician, body: dict[str, Any]) 
 @router.get("/v1/support-bundle", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
 async def bundle(here: Here, who: Technician) -> Response:
     """Health, devices, configuration without secrets, the newest facts and the audit, as one zip file."""
-    answer = await health(here)
     last = here.runtime.journal.last_seq
     files = {
-        "health.json": json.loads(bytes(answer.body)),
-        "devices.json": await devices(here),
+        "health.json": health_document(here)[1],
+        "devices.json": device_rows(here),
         "configuration.json": without_secrets(_configuration(here)),
         "jobs.json": [job.as_json() for job in here.jobs.all()],
         "audit.json": here.access.audit.rows(limit=500),

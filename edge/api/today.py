@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from edge.api.documents import stock_row
 from edge.api.feed import fact_document
 from edge.api.hints import hint_for
-from edge.api.routes import stock_row
 from edge.api.services import Services
 from edge.api.tally import Day, Tally
 from edge.core.observation import DeviceState

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edge.api.app import bind
 from tests.bench._subscriber import percentile
 
 PHONES = 16
@@ -31,7 +32,7 @@ def run(argv: list[str]) -> dict[str, object]:
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
     with tempfile.TemporaryDirectory() as folder:
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = bind("127.0.0.1", 0)
         process = context.Process(target=_serve, args=(far, listener, folder), daemon=True)
         process.start()
         try:

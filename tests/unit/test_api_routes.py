@@ -50,7 +50,7 @@ def _walk(dependant: Any) -> Any:
 
 
 def all_routes(bench: Bench) -> list[tuple[str, str, Any]]:
-    app = bench.app._app
+    app = bench.app._app._app
     found, waiting = [], [*app.router.routes]
     while waiting:
         route = waiting.pop()

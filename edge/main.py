@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +41,8 @@ from edge.installation import Installation, kept_site
 from edge.jobs import Jobs
 from edge.journal import Journal, JournalSettings, Kept, Store, ThreadWriter
 from edge.journal.log import open_store
+from edge.logbook import Logbook
+from edge.metrics import Sample, gateway_samples
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings, SettingsFile
 from edge.store_engine import make_engine
@@ -48,6 +50,7 @@ from edge.supervisor import Supervisor
 
 Start = Callable[[str, Coroutine[Any, Any, None]], None]
 WATCHDOG_S = 30.0
+UPLINK_NUMBERS = ("connected", "connects", "facts_sent", "messages_sent", "acked_seq", "backlog")
 FAREWELL_S = 3.0  # at a stop, the platform gets so long to take the last facts
 FATAL_EXIT = 74  # EX_IOERR: systemd starts us again, the journal is read anew
 
@@ -164,6 +167,8 @@ class Gateway:
         self.journal = Journal(store, ThreadWriter(), plan.journal, kept.boot, self._on_fatal)
         self.engine.restore(kept.said, kept.internals, self.clock.now())
         self.runtime = Runtime(self.engine, self.journal, self.clock, self.health)
+        self.logbook = self.runtime.logbook = Logbook(self.clock.now)
+        self.journal.subscribe(self.logbook.committed)
         self.supervisor = Supervisor(self.runtime.emit, self.clock.now_us, random.Random())
         entries = tuple(entry for entry, _ in plan.devices)
         self.installation = Installation(self.runtime, self.supervisor, entries, self._store_open)
@@ -333,6 +338,8 @@ class Gateway:
             settings=self.plan.api,
             uplink=self._uplink_status,
             doors=self.doors,
+            logbook=self.logbook,
+            measures=self._measures,
             fingerprint=self.fingerprint,
         )
         server = make_server(services, self.authority)
@@ -348,6 +355,17 @@ class Gateway:
         if self.bridge is None:
             return "off"
         return "connected" if self.bridge.uplink.status.connected else "disconnected"
+
+    def _measures(self) -> Iterable[Sample]:
+        """What /metrics shows."""
+        uplink: dict[str, float] = {}
+        if self.bridge is not None:
+            status = self.bridge.uplink.status
+            uplink = {name: getattr(status, name) for name in UPLINK_NUMBERS}
+        return gateway_samples(self.health, self.runtime, uplink)
+
+    def _uplink_cause(self) -> str:
+        return "" if self.bridge is None else self.bridge.uplink.status.cause
 
     def _start_bridge(self, start: Start) -> None:
         served = bridge.Gateway(self.runtime, self.installation)
@@ -368,6 +386,7 @@ class Gateway:
                 self.health.beat("writer")  # nothing to write, or waiting for a full disk: not hung
             if not self.runtime.frames_waiting:
                 self.health.beat("inference")
+            self.logbook.watch(self.health.alarms, self._uplink_status(), self._uplink_cause())
             stale = self.health.stale()
             if not stale:
                 self.notify(f"WATCHDOG=1\nSTATUS={self.health.status()}")

@@ -30,6 +30,7 @@ from edge.core.ports import Clock, Command, CommandResult, Commit, Inference
 from edge.core.site import Site
 from edge.health import DeviceHealth, Health
 from edge.journal import Journal
+from edge.logbook import Logbook
 
 QUEUE_LIMIT = 20_000
 SLICE_OBSERVATIONS = 200  # then the loop breathes: API, uplink and watchdog get their turn
@@ -82,6 +83,7 @@ class Runtime:
     def __init__(self, engine: Engine, journal: Journal, clock: Clock, health: Health) -> None:
         self.engine, self.journal, self.clock, self.health = engine, journal, clock, health
         self.view = View()
+        self.logbook: Logbook | None = None
         self._queue: deque[Observation] = deque()
         self._frames: deque[Frames] = deque()
         self._wake = asyncio.Event()
@@ -104,6 +106,11 @@ class Runtime:
             return
         self._queue.append(observation)
         self._wake.set()
+
+    @property
+    def observations_waiting(self) -> int:
+        """Observations that the engine has not handled yet."""
+        return len(self._queue)
 
     @property
     def frames_waiting(self) -> int:
@@ -203,7 +210,10 @@ class Runtime:
         except JournalFull as error:
             self.health.alarms["journal_full"] = str(error)
             raise
-        self.view.await_commit(self.journal.last_seq + self.journal.pending, documents)
+        seq = self.journal.last_seq + self.journal.pending
+        self.view.await_commit(seq, documents)
+        if self.logbook is not None:
+            self.logbook.await_commit(seq, facts)
         return waiter
 
     def _watch_clock(self, now: Instant) -> list[Fact]:

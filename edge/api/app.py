@@ -25,6 +25,7 @@ from edge.api import (
     routes,
     store_routes,
     support,
+    watch_routes,
 )
 from edge.api import hot as hot_reads
 from edge.api.guard import Guard
@@ -35,7 +36,18 @@ from edge.core.errors import SettingsError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (routes, access_routes, device_routes, door_routes, store_routes, job_routes, support, offers_routes, console)
+ROUTERS = (
+    routes,
+    access_routes,
+    device_routes,
+    door_routes,
+    store_routes,
+    job_routes,
+    support,
+    watch_routes,
+    offers_routes,
+    console,
+)
 
 
 def create_app(services: Services) -> Guard:

@@ -18,6 +18,7 @@ from edge.api.services import Services
 BODY_LIMIT = 1 << 20
 HOSTS_KEPT = 32  # headers found good are not taken apart again
 COOKIE = "smartstore-session"
+FOR_MACHINES = ("/v1/", "/metrics")  # these are answered by a status, never sent to a page
 UNCLAIMED = frozenset({"/claim", "/v1/claim", "/health", "/language"})
 PUBLIC = UNCLAIMED | {"/sign-in", "/openapi.json"}
 UNTOUCHED = ("/v1/facts/live", "/health")  # a page left open does not keep somebody signed in
@@ -117,14 +118,14 @@ class Guard:
             or path.startswith("/static/")
         ):
             return self._signed_out(scope)
-        if scope["method"] in SAFE and not path.startswith("/v1/"):
+        if scope["method"] in SAFE and not path.startswith(FOR_MACHINES):
             return Problem(303, "unclaimed", "/claim")
         return Problem(403, "unclaimed", "this gateway has no owner yet", "Claim it with the code on its label.")
 
     def _signed_out(self, scope: Scope) -> Problem | None:
         """Pages send who is not signed in to the sign-in; the API answers 401 by itself."""
         path = scope["path"]
-        public = path in PUBLIC or path.startswith(("/static/", "/v1/", "/s/"))
+        public = path in PUBLIC or path.startswith(("/static/", "/s/", *FOR_MACHINES))
         if scope["person"] is None and scope["method"] in SAFE and not public:
             return Problem(303, "not_signed_in", f"/sign-in?next={quote(path)}")
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, cast
 
@@ -18,6 +18,8 @@ from edge.core.site import Site
 from edge.discovery import Discovery
 from edge.health import Health
 from edge.jobs import Jobs, Progress
+from edge.logbook import Logbook
+from edge.metrics import Sample
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry
 
@@ -121,6 +123,8 @@ class Services:
     settings: ApiSettings
     uplink: Callable[[], str]
     doors: DoorAid
+    logbook: Logbook
+    measures: Callable[[], Iterable[Sample]]
     fingerprint: str = ""
     feed: Feed = field(init=False)
 

@@ -60,13 +60,14 @@ async def load_configuration(here: Here, who: Technician, body: dict[str, Any]) 
 
 @router.get("/v1/support-bundle", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
 async def bundle(here: Here, who: Technician) -> Response:
-    """Health, devices, configuration without secrets, the newest facts and the audit, as one zip file."""
+    """Health, devices, configuration without secrets, the newest facts, logs and the audit, as one zip file."""
     last = here.runtime.journal.last_seq
     files = {
         "health.json": health_document(here)[1],
         "devices.json": device_rows(here),
         "configuration.json": without_secrets(_configuration(here)),
         "jobs.json": [job.as_json() for job in here.jobs.all()],
+        "logs.json": without_secrets(here.logbook.rows()),
         "audit.json": here.access.audit.rows(limit=500),
         "facts.json": [event.decode() for event in (here.feed.after(max(0, last - FACTS))[0],)],
     }

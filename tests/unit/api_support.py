@@ -25,6 +25,8 @@ from edge.installation import Installation
 from edge.jobs import Jobs
 from edge.journal import InlineWriter, Journal, JournalSettings, Store
 from edge.journal.log import begin_boot
+from edge.logbook import Logbook
+from edge.metrics import gateway_samples
 from edge.runtime import Runtime
 from edge.settings import ApiSettings
 from edge.store_engine import make_engine
@@ -115,6 +117,8 @@ async def gateway(
     supervisor = Supervisor(runtime.emit, lambda: clock.now_us, random.Random(1))
     installation = Installation(runtime, supervisor, (), lambda: True)
     access = Access(journal, clock, runtime.tell)
+    logbook = runtime.logbook = Logbook(clock.now, lambda line, level: None)
+    journal.subscribe(logbook.committed)
     doors = Doors(runtime, Path("no-such-folder"))
     services = Services(
         runtime=runtime,
@@ -128,6 +132,8 @@ async def gateway(
         settings=settings or ApiSettings(),
         uplink=lambda: "off",
         doors=doors,
+        logbook=logbook,
+        measures=lambda: gateway_samples(health, runtime, {"connected": 1}),
     )
     async with asyncio.TaskGroup() as group:
         installation.start(group)

@@ -20,12 +20,16 @@ from edge.api.access_routes import tokens as token_rows
 from edge.api.device_routes import device as device_document
 from edge.api.device_routes import places_of
 from edge.api.documents import device_row, device_rows, health_document, stock_of, stock_row
+from edge.api.door_routes import door_of
+from edge.api.etag import etag_of
 from edge.api.floor import floor_of
+from edge.api.placement import rows_of
 from edge.api.plots import bars
 from edge.api.problems import Problem
-from edge.api.services import Admin, Here, Needs, Services, Technician, Viewer
+from edge.api.services import Admin, Here, Needs, Services, Staff, Technician, Viewer
 from edge.api.store_routes import holds, tally_of, warnings, zone_of
 from edge.api.words import COOKIE, LANGUAGES, keys, language_of, speaker
+from edge.core.errors import InferenceError
 from edge.core.observation import DeviceState
 
 HERE = Path(__file__).parent
@@ -47,13 +51,15 @@ NAV = (
     ("people", "/people", Role.ADMIN),
 )
 TABS = 4  # of them on a phone's bar; the rest is under "more"
+MOUNT_WALKS, GRID_EYE_DEG = 10, 30.0
+RECORDED = ("add_device", "replace_device", "tare_lane", "span_lane", "walk_test", "set_inward", "place_device")
 JAPANESE_DAYS = "月火水木金土日"
 
 
 def _version() -> str:
     """Changes when a static file does, so that browsers may keep them for ever."""
     digest = hashlib.sha256()
-    for name in ("console.css", "console.js", "icons.svg"):
+    for name in ("console.css", "console.js", "door.js", "icons.svg"):
         digest.update((HERE / "static" / name).read_bytes())
     return digest.hexdigest()[:10]
 
@@ -230,6 +236,27 @@ async def product(request: Request, here: Here, who: Viewer, gtin: str) -> HTMLR
     return _render(request, here, "product", row=row, product=details, holds=own, past=past, homes=homes)
 
 
+@pages.get("/recount", response_class=HTMLResponse)
+async def recount_choice(request: Request, here: Here, who: Staff) -> HTMLResponse:
+    """Which shelf to count."""
+    del who
+    return _render(request, here, "recount", shelves=_shelves(here), shelf=None, rows=[], compared=False)
+
+
+@pages.get("/recount/{shelf}", response_class=HTMLResponse)
+async def recount(request: Request, here: Here, who: Staff, shelf: str) -> HTMLResponse:
+    """Count a shelf by hand (what is believed stays hidden), see the difference, confirm."""
+    del who
+    known = _shelves(here)
+    if shelf not in known:
+        raise Problem(404, "unknown_shelf", f"shelf = {shelf!r}: not on the planogram", "See the list of shelves.")
+    counts = {gtin: int(text) for gtin, text in request.query_params.items() if text.isdecimal() and len(text) <= 6}
+    rows = [
+        product | {"counted": counts.get(product["gtin"]), "seen": product["n"]} for product in known[shelf]["products"]
+    ]
+    return _render(request, here, "recount", shelves=known, shelf=shelf, rows=rows, compared=bool(counts))
+
+
 @pages.get("/exceptions", response_class=HTMLResponse)
 async def exceptions(request: Request, here: Here) -> HTMLResponse:
     """The inbox."""
@@ -279,7 +306,33 @@ async def one_device(request: Request, here: Here, who: Viewer, device_id: str) 
     row = await device_document(here, who, device_id, Response())
     own = [lane for lane in here.site.lanes if any(cell.device == device_id for cell in lane.cells)]
     link = next((name for name in ("link", "moniker", "adapter") if name in row["settings"]), "")
-    return _render(request, here, "device", row=row, lanes=own, events=events, link=link)
+    place = rows_of(here.site, device_id, row["kind"])
+    return _render(request, here, "device", row=row, lanes=own, events=events, link=link, place=place, site=here.site)
+
+
+@pages.get("/devices/{device_id}/door", response_class=HTMLResponse)
+async def door(request: Request, here: Here, who: Technician, device_id: str) -> HTMLResponse:
+    """Installing a door sensor: heat view, mount check, walk test, recording."""
+    del who
+    door_of(here, device_id)
+    aid = here.doors.aid(device_id)
+    report = await here.doors.mount(device_id, GRID_EYE_DEG) if aid["walks"] >= MOUNT_WALKS else None
+    inward = next((row.inward for row in here.site.doors if row.device == device_id), "+x")
+    model, fault = None, ""
+    try:
+        model = await here.doors.model()
+    except InferenceError as error:
+        fault = f"{error} {error.hint}"
+    more = {"walks": aid["walks"], "frames": aid["recorded_frames"], "report": report, "model": model, "fault": fault}
+    return _render(request, here, "door", id=device_id, inward=inward, **more)
+
+
+@pages.get("/devices/{device_id}/notice", response_class=HTMLResponse)
+async def notice(request: Request, here: Here, who: Technician, device_id: str) -> HTMLResponse:
+    """What hangs at the door while frames are kept, in both languages."""
+    del who
+    speakers = {language: speaker(language) for language in LANGUAGES}
+    return _render(request, here, "notice", id=door_of(here, device_id), speakers=speakers)
 
 
 @pages.get("/set-up", response_class=HTMLResponse)
@@ -305,22 +358,51 @@ def _steps(here: Services, device_id: str) -> dict[str, Any]:
 
 @pages.get("/labels", response_class=HTMLResponse)
 async def labels(request: Request, here: Here, who: Technician) -> HTMLResponse:
-    """Labels with QR for devices and shelves, and the set-up record, to print."""
+    """Labels with QR for gateway, devices, shelves and beacons, to print."""
     del who
+    base = str(request.base_url).rstrip("/")
+    speak = speaker(_language(request))
+    zones = {zone.id: zone.name or zone.id for zone in here.site.zones}
+    entries = here.installation.entries()
+    sheets = {
+        "gateway": [(here.site.store.name or here.site.store.id, here.site.store.id, f"{base}/sign-in")],
+        "devices": [(name, ", ".join(map(_shelf_name, places_of(here, name))), _at(base, name)) for name in entries],
+        "shelves": [
+            (f"{speak('shelf')} {_shelf_name(shelf.id)}", zones.get(shelf.zone, ""), f"{base}/recount/{shelf.id}")
+            for shelf in here.site.shelves
+        ],
+        "beacons": [(row.id, zones.get(row.zone or "", row.kind), row.key) for row in here.site.beacons],
+    }
+    made = {title: [(name, sub, _qr(link)) for name, sub, link in sorted(rows)] for title, rows in sheets.items()}
+    return _render(request, here, "labels", sheets=made)
+
+
+def _at(base: str, device_id: str) -> str:
+    return f"{base}/devices/{device_id}"
+
+
+def _qr(text: str) -> str:
+    """A QR code as SVG; level M: labels get dirty."""
     import segno  # noqa: PLC0415 (only who prints pays for it)
 
-    base = str(request.base_url).rstrip("/")
-    rows = [(device_id, f"{base}/devices/{device_id}") for device_id in sorted(here.installation.entries())]
-    rows += [(shelf.id, f"{base}/store#{shelf.id}") for shelf in here.site.shelves]
-    made = [(name, segno.make(link, error="m").svg_inline(scale=3, border=2)) for name, link in rows]
-    record = [_steps(here, device_id) for device_id in sorted(here.installation.entries())]
-    return _render(request, here, "labels", labels=made, record=record)
+    return str(segno.make(text, error="m", micro=False).svg_inline(border=2, omitsize=True))
+
+
+@pages.get("/record", response_class=HTMLResponse)
+async def record(request: Request, here: Here, who: Technician) -> HTMLResponse:
+    """The set-up record, to print or to save as PDF: what stands where, tested by whom, to be signed."""
+    rows = [_steps(here, device_id) for device_id in sorted(here.installation.entries())]
+    tests = [row for row in here.access.audit.rows(limit=1000) if row["action"] in RECORDED]
+    answer = health_document(here)[1]
+    warned = await warnings(here, who)
+    version = etag_of(here.installation.site_document()).strip('"')[:12]
+    more = {"tests": tests, "h": answer, "warned": warned, "planogram": version, "fingerprint": here.fingerprint}
+    return _render(request, here, "record", rows=rows, by=who.name, **more)
 
 
 @pages.get("/health-page", response_class=HTMLResponse)
 async def health_page(request: Request, here: Here) -> HTMLResponse:
     """How the gateway is."""
-
     document = health_document(here)[1]
     trouble = day_of.devices_in_trouble(here)
     up_s = (here.runtime.clock_us() - here.started_us) // 1_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Header, Path, Response
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from edge.api.documents import device_row
 from edge.api.etag import check_match, etag_of
+from edge.api.placement import Place, placed, rows_of
 from edge.api.problems import Problem
 from edge.api.services import Here, Key, Services, Technician, Viewer, carry_out
 from edge.core.errors import DeviceRefused, LinkLost
@@ -104,6 +106,33 @@ async def put_device(
     await here.access.audit.add(who.name, "change_device" if current else "add_device", device_id, body.kind)
     response.headers["ETag"] = etag_of(plain(wanted))
     return device_row(here, device_id) | {"settings": wanted.settings, "places": places_of(here, device_id)}
+
+
+@router.get("/v1/devices/{device_id}/place")
+async def place_of(here: Here, who: Viewer, device_id: DeviceId) -> dict[str, Any]:
+    """Where the device stands: what its kind can be given (antennas, cells, zone, inward), with what is set now."""
+    del who
+    return rows_of(here.site, device_id, entry_of(here, device_id).kind)
+
+
+@router.put("/v1/devices/{device_id}/place")
+async def put_place(
+    here: Here, who: Technician, device_id: DeviceId, body: Place, response: Response, if_match: Match = None
+) -> dict[str, Any]:
+    """Place the device on the planogram, at once; the planogram's own checks name what does not fit."""
+    entry = entry_of(here, device_id)
+    current = here.installation.site_document()
+    wanted = placed(current, device_id, body)
+    check_match(if_match, current, wanted)
+    fields = set(rows_of(here.site, device_id, entry.kind))
+    foreign = sorted(body.model_dump(exclude_none=True).keys() - fields)
+    if foreign:
+        detail = f"{', '.join(foreign)}: a {entry.kind} is placed by {', '.join(sorted(fields)) or 'nothing'}"
+        raise Problem(422, "other_place", detail, "GET this address to see what the device takes.")
+    await here.installation.use_site(wanted, who.name, f"api-{secrets.token_hex(8)}")
+    await here.access.audit.add(who.name, "place_device", device_id, ", ".join(places_of(here, device_id)))
+    response.headers["ETag"] = etag_of(here.installation.site_document())
+    return {"id": device_id, "places": places_of(here, device_id), **rows_of(here.site, device_id, entry.kind)}
 
 
 @router.post("/v1/devices/{device_id}/replace")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from edge.api import today as day_of
 from edge.api.differences import differences
+from edge.api.documents import stock_row
 from edge.api.etag import check_match, etag_of
 from edge.api.problems import Problem
 from edge.api.services import Here, Key, Services, Staff, Technician, Viewer, carry_out
@@ -28,6 +29,7 @@ Match = Annotated[str | None, Header(alias="If-Match", max_length=80)]
 DryRun = Annotated[bool, Query(description="only show what would change, and the warnings")]
 Word = Annotated[str, Field(max_length=80)]
 Step = Annotated[str, Path(pattern="^(pick|collect|release)$")]
+ShelfId = Annotated[str, Path(pattern=r"^[a-z0-9-]{1,40}$")]
 HoldId = Annotated[str, Path(min_length=1, max_length=80)]
 
 
@@ -48,6 +50,13 @@ class Recount(BaseModel):
     shelf: Word
     gtin: Annotated[str, Field(max_length=14)]
     quantity: Annotated[int, Field(ge=0, le=100_000)]
+
+
+class ShelfCount(BaseModel):
+    """A shelf as a person counted it: GTIN → pieces; `seen`: what was believed when the count was compared."""
+
+    counts: Annotated[dict[str, Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=1, max_length=200)]
+    seen: Annotated[dict[str, int], Field(max_length=200)] = {}
 
 
 def zone_of(here: Services) -> ZoneInfo:
@@ -204,6 +213,31 @@ async def hold_step(
 async def recount(here: Here, who: Staff, body: Recount, key: Key = None) -> dict[str, Any]:
     """A person counted: that is the truth now, and sensors go on from there."""
     return {"id": await carry_out(here, who, "recount", body.model_dump(), key), "gtin": body.gtin}
+
+
+@router.post("/v1/recounts/{shelf}", tags=["stock"], status_code=201)
+async def recount_shelf(here: Here, who: Staff, shelf: ShelfId, body: ShelfCount, key: Key = None) -> dict[str, Any]:
+    """A person counted a whole shelf. 409 where the stock moved since it was `seen`: then the count is too old."""
+    if shelf not in {row.id for row in here.site.shelves}:
+        raise Problem(404, "unknown_shelf", f"shelf = {shelf!r}: not on the planogram", "See the list of shelves.")
+    if strange := sorted(body.counts.keys() - here.site.product_by_gtin.keys()):
+        raise Problem(404, "unknown_product", f"counts.{strange[0]}: not in the catalogue", "Load the catalogue.")
+    now = {gtin: on_shelf(here, shelf, gtin) for gtin in body.counts}
+    if moved := sorted(gtin for gtin in body.seen.keys() & now.keys() if body.seen[gtin] != now[gtin]):
+        names = ", ".join(here.site.product_by_gtin[gtin].name or gtin for gtin in moved)
+        detail = f"{names}: the stock moved while it was counted"
+        raise Problem(409, "stock_moved", detail, "Count these products again.", current=now, seen=body.seen)
+    for gtin, quantity in sorted(body.counts.items()):
+        args: dict[str, Any] = {"shelf": shelf, "gtin": gtin, "quantity": quantity}
+        await carry_out(here, who, "recount", args, f"{key[:60]}-{gtin}" if key else None)
+    changes = {gtin: quantity - (now[gtin] or 0) for gtin, quantity in body.counts.items() if quantity != now[gtin]}
+    return {"shelf": shelf, "counted": len(body.counts), "changes": changes}
+
+
+def on_shelf(here: Services, shelf: str, gtin: str) -> int | None:
+    """What is believed to be there, None where nothing is known."""
+    rows = stock_row(here, gtin).get("shelves", ())
+    return next((row["on_hand"] for row in rows if row["shelf"] == shelf), None)
 
 
 @router.get("/v1/stock/{gtin}/history", tags=["stock"])

@@ -29,6 +29,7 @@ CONCRETE = {
     "step": "pick",
     "name": "nobody",
     "zone": "z-1",
+    "shelf": "shelf-1",
 }
 PUBLIC = {"/health", "/v1/claim", "/v1/session", "/claim", "/sign-in", "/language"}
 # A shopper has no account: a consent receipt is asked, and it names nobody.

@@ -11,12 +11,12 @@ function valuesOf(form, path) {
     if (field.type === "file" || field.tagName === "BUTTON") continue;
     if (field.dataset.path !== undefined) { path = path.replace(`{${field.name}}`, encodeURIComponent(field.value)); continue; }
     if (field.dataset.link !== undefined || field.dataset.json !== undefined) continue;
+    if (field.type === "checkbox") { body[field.name] = field.checked; continue; }
     let value = field.value;
     if (field.type === "number" || field.dataset.number !== undefined) { if (value === "") continue; value = Number(value); }
-    const [name, inner] = field.name.split(".");
-    if (name.endsWith("[]")) body[name.slice(0, -2)] = value ? [value] : [];
-    else if (inner) (body[name] ||= {})[inner] = value;
-    else body[name] = value;
+    if (field.name.endsWith("[]")) { body[field.name.slice(0, -2)] = value ? [value] : []; continue; }
+    const steps = field.name.split("."), last = steps.pop();
+    steps.reduce((place, step) => (place[step] ||= {}), body)[last] = value;
   }
   const link = $("[data-link]:is(input)", form), more = $("[data-json]", form);
   if (link || more) {
@@ -84,7 +84,11 @@ function follow(form, job) {
     bar.hidden = true;
     answer.classList.toggle("good", now.state === "done");
     if (now.state === "done" && form.dataset.found) found(form, now.result);
-    else if (now.state === "done") answer.textContent = now.result?.passed === false ? "✗ " + now.step : "✓ " + now.step;
+    else if (now.state === "done") {
+      answer.textContent = now.result?.passed === false ? "✗ " + now.step : "✓ " + now.step;
+      form.dispatchEvent(new CustomEvent("done", { bubbles: true, detail: now.result }));
+      if (form.dataset.then === "reload") refresh(true);
+    }
   });
 }
 
@@ -146,8 +150,10 @@ async function refresh(now) {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of $$("[data-part]")) {
         const next = $(`[data-part="${part.dataset.part}"]`, fresh);
-        if (!next || part.contains(document.activeElement) && part.querySelector("input,select,textarea") || next.innerHTML === part.innerHTML) continue;
+        const active = part.contains(document.activeElement) ? document.activeElement : null;
+        if (!next || next.innerHTML === part.innerHTML || active?.matches("input:not([type=hidden]),select,textarea") || $("progress:not([hidden])", part)) continue;
         part.replaceChildren(...next.childNodes);
+        if (active) $("button,a", part)?.focus({ preventScroll: true });
         part.hidden = next.hidden;
       }
     }

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sysconfig
@@ -49,6 +50,8 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 class Broker:
     """A broker's process. Use it as an async context manager, or call `start` and `stop`."""
+
+    stop_signal = signal.SIGTERM
 
     def __init__(self, program: Path, arguments: Sequence[str], log: Path, host: str, port: int) -> None:
         self.host, self.port = host, port
@@ -107,7 +110,7 @@ class Broker:
         process, self._process = self._process, None
         if process is None:
             return
-        process.terminate()
+        process.send_signal(self.stop_signal)
         with contextlib.suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(process.wait, STOP_S)
         if process.poll() is None:

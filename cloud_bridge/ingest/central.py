@@ -12,6 +12,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,15 +25,18 @@ HOST = "127.0.0.1"
 DATABASE_USER = "smartstore"
 JS_API_TIMEOUT = "2s"
 """How long a node waits for a stream's leader before it drops the publishing client, which then tries elsewhere. An
-election takes 4 to 9 s; with the server's default of 4 s and more a client may wait through two of them."""
+election takes 4 to 9 s; with the server's default of 5 s a client that asked too early waits for 10."""
 SYNC_INTERVAL = "1s"
 """JetStream's own fsync. Every message is on three nodes before PUBACK, and a store keeps its facts until PostgreSQL
-has them, so nothing rests on it; ``always`` costs about six fsyncs a message when three nodes share one disk (measured:
-40 messages/s at 4.6 ms an fsync)."""
+has them, so nothing rests on it. Where gateways run with ``trust_puback`` their facts rest on it alone: then use
+``always``, which costs about six fsyncs a message when three nodes share one disk (measured: 40 messages/s at 4.6 ms
+an fsync)."""
 
 
 class Postgres(Broker):
     """A PostgreSQL server of its own in a folder. As root it runs as the user `postgres` of Debian's package."""
+
+    stop_signal = signal.SIGINT  # PostgreSQL's "fast": SIGTERM would wait for its clients to leave
 
     def __init__(self, folder: Path) -> None:
         self._data, self._bin = folder / "data", postgres_programs()
@@ -105,7 +109,8 @@ def nats_cluster(folder: Path, nodes: int = NODES, sync_interval: str = SYNC_INT
         config.write_text(
             f'server_name: n{number + 1}\nhost: "{HOST}"\nport: {client_port}\nmax_payload: {MAX_PAYLOAD_BYTES}\n'
             f'jetstream {{ store_dir: "{home}/jetstream", sync_interval: {sync_interval} }}\n'
-            f'mqtt {{ host: "{HOST}", port: {mqtt_port}, max_ack_pending: 1000, stream_replicas: {min(3, nodes)} }}\n'
+            f'mqtt {{ host: "{HOST}", port: {mqtt_port}, max_ack_pending: 1000, stream_replicas: {min(3, nodes)}, '
+            f'js_api_timeout: "{JS_API_TIMEOUT}" }}\n'
             f'cluster {{ name: central, listen: "{HOST}:{routes[number]}", routes: [{peers}] }}\n',
             encoding="utf-8",
         )
@@ -177,8 +182,8 @@ class Central:
             await server.stop()
 
 
-async def _stay(folder: Path, workers: int, tenants: Sequence[str]) -> None:
-    async with Central(folder, workers, tenants) as central:
+async def _stay(folder: Path, workers: int, tenants: Sequence[str], sync_interval: str) -> None:
+    async with Central(folder, workers, tenants, sync_interval) as central:
         hosts = ", ".join(f'"{node.address}"' for node in central.nodes)
         sys.stdout.write(f"hosts = [{hosts}]\npostgres = {central.database.address!r}\n")
         sys.stdout.flush()
@@ -191,12 +196,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("var/central"))
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--tenants", default="", help="separated by commas; needed to share work over several workers")
+    parser.add_argument(
+        "--sync",
+        default=SYNC_INTERVAL,
+        help="JetStream's sync_interval; always where gateways run with trust_puback, whose facts rest on it alone",
+    )
     options = parser.parse_args(argv)
     tenants = list(filter(None, options.tenants.split(",")))
     if options.workers > max(1, len(tenants)):
         parser.error(f"--workers {options.workers}: expected at most one a tenant, tenants are {tenants}")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_stay(options.folder.resolve(), options.workers, tenants))
+        asyncio.run(_stay(options.folder.resolve(), options.workers, tenants, options.sync))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ LOOK_FOR_GAPS_S = 0.5
 WAITING_LIMIT = 50_000
 """Events that wait for the database; more are left to the store's own replay, so that memory stays bounded."""
 
+PLATFORM_EPOCH = "platform"
+"""Of the journal in which the platform keeps what it has to say of a store itself; no store's epoch has this name."""
+
 Say = Callable[[Message], None]
 
 
@@ -58,6 +61,11 @@ class Consumer:
         self._acks: dict[StreamKey, None] = {}
         self._current: dict[tuple[str, str], StreamKey] = {}
         self._failed = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the store failed: nothing is written or acknowledged any more."""
+        return self._failed
 
     async def open(self) -> None:
         """Load the progress of all streams; needed before `received`."""
@@ -97,9 +105,11 @@ class Consumer:
         if self._pending.n_events + len(rows) > WAITING_LIMIT:
             self.counters.overload += len(rows)
             return
-        now_s = self._now_s()
+        now_s, key = self._now_s(), StreamKey(tenant, store, "")
         for row in rows:
-            self._event(StreamKey(tenant, store, row.epoch), row, now_s)
+            if row.epoch != key.epoch:
+                key = StreamKey(tenant, store, row.epoch)
+            self._event(key, row, now_s)
         if self._pending.n_events >= FLUSH_EVENTS:
             self._due.set()
 
@@ -109,7 +119,7 @@ class Consumer:
         if not stream.accept(row.seq, row.boot, now_s):
             self.counters.duplicates += 1
             if stream.refused and not refused_before:
-                self._refuse(stream)
+                self._refuse(stream, row.time)
             elif not stream.refused:
                 self._acks[key] = None  # it is sent twice because the store does not know: tell it again
             return
@@ -124,11 +134,28 @@ class Consumer:
             stream = self.streams[key] = Stream(key)
         return stream
 
-    def _refuse(self, stream: Stream) -> None:
+    def _refuse(self, stream: Stream, time: str) -> None:
+        """Record it, and tell it as the fact security.SplitBrain, in a journal that is the platform's own."""
         self.counters.refused_streams += 1
         self._pending.streams[stream.key] = stream
         self._pending.refusals.append((stream.key, stream.refused))
         self._acks.pop(stream.key, None)
+        own = self._stream(StreamKey(stream.key.tenant, stream.key.store, PLATFORM_EPOCH))
+        fields = {"boot_ids": ", ".join(map(str, sorted(stream.boots))), "detail": stream.refused}
+        row = EventRow(
+            seq=own.contiguous + 1,
+            boot=1,
+            epoch=PLATFORM_EPOCH,
+            fact="security.SplitBrain",
+            subject=stream.key.epoch,
+            time=time,
+            quality="",
+            mono_us=0,
+            fields=fields,
+        )
+        own.accept(row.seq, row.boot, self._now_s())
+        self._pending.events.setdefault(own.key, []).append(row)
+        self._pending.streams[own.key] = own
 
     def _state(self, tenant: str, store: str, name: str, payload: bytes) -> None:
         body = parse_object(payload)
@@ -163,7 +190,7 @@ class Consumer:
         self._current[(tenant, store)] = key
         self._pending.streams[key] = stream
         if stream.refused and not refused_before:
-            self._refuse(stream)
+            self._refuse(stream, str(body.get("time", "")))
         elif not stream.refused:
             self._acks[key] = None
         return None
@@ -201,6 +228,7 @@ class Consumer:
         if self._failed:
             return
         arrivals, self._pending = self._pending, Arrivals()
+        arrivals.freeze()
         acks, self._acks = self._acks, {}
         contiguous = {key: self.streams[key].contiguous for key in (*acks, *arrivals.streams)}
         if arrivals:
@@ -209,7 +237,7 @@ class Consumer:
             self._failed = False
             self.counters.transactions += 1
         for key, seq in contiguous.items():
-            if not self.streams[key].refused:
+            if not self.streams[key].refused and key.epoch != PLATFORM_EPOCH:
                 self.counters.acks += 1
                 self._say(self._word(key, "ack", acked_seq=seq))
 

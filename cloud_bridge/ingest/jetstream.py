@@ -23,15 +23,18 @@ from nats.js.errors import NotFoundError
 
 from cloud_bridge.contract.topics import ROOT
 from cloud_bridge.ingest.consumer import Consumer, Counters
+from cloud_bridge.ingest.leaders import MESSAGES, keep_together
 from cloud_bridge.ingest.platform import load_signer
 from cloud_bridge.ingest.postgres import PostgresStore
-from cloud_bridge.ingest.store import PlatformStore
+from cloud_bridge.ingest.store import PlatformStore, StoreLost
 from edge.core.ports import Message, Signer
 
-STREAM = "$MQTT_msgs"
+STREAM = MESSAGES
 PREFIX = "$MQTT.msgs."
 FETCH_MESSAGES = 256
 FETCH_S = 0.25
+READ_AT_ONCE = 4
+LOST_S = 1.0
 ACK_WAIT_S = 30.0
 WAITING_WORDS = 100_000
 
@@ -52,14 +55,25 @@ class Worker:
     def __init__(self, settings: WorkerSettings, store: PlatformStore, signer: Signer) -> None:
         self.counters = Counters()
         self.ready = asyncio.Event()
+        self.cause = ""
         self._settings, self._store, self._signer = settings, store, signer
         self._words: asyncio.Queue[Message] = asyncio.Queue(WAITING_WORDS)
 
     async def run(self) -> None:
-        """Fetch, write, acknowledge; until cancelled."""
+        """Fetch, write, acknowledge; until cancelled. A database that is gone is waited for."""
+        while True:
+            try:
+                await self._serve()
+            except* StoreLost as lost:
+                self.cause = "; ".join(str(error) for error in lost.exceptions)
+            await asyncio.sleep(LOST_S)
+
+    async def _serve(self) -> None:
+        """Until the database is lost: then nobody knows what of the last batch it holds, so all is read anew."""
         consumer = Consumer(self._store, self._signer, self._settings.key_name, self._say)
         consumer.counters = self.counters
         await consumer.open()
+        self.cause = ""
         connection = await nats.connect(
             list(self._settings.servers), max_reconnect_attempts=-1, reconnect_time_wait=0.2, name=self._settings.name
         )
@@ -68,6 +82,7 @@ class Worker:
                 group.create_task(self._speak(connection))
                 group.create_task(self._listen(connection, consumer))
                 group.create_task(self._look_for_gaps(consumer))
+                group.create_task(keep_together(connection))
         finally:
             await connection.close()
             await self._store.close()
@@ -89,6 +104,8 @@ class Worker:
                 self.ready.set()
                 await self._pull(subscription, consumer)
             except (NatsError, TimeoutError, OSError):
+                if consumer.failed:
+                    raise
                 await asyncio.sleep(0.2)  # no leader just now, or no MQTT client has made the stream yet
 
     async def _subscribe(self, connection: Any) -> Any:
@@ -110,21 +127,34 @@ class Worker:
         return await stream.pull_subscribe_bind(durable=self._settings.name, stream=STREAM)
 
     async def _pull(self, subscription: Any, consumer: Consumer) -> None:
-        """The next messages are fetched while the last ones are being written."""
+        """While a batch is written, the next one is read, and the one after it fetched."""
         fetching = asyncio.create_task(self._fetch(subscription))
+        writing: asyncio.Task[None] | None = None
         try:
             while True:
                 fetched = await fetching
                 fetching = asyncio.create_task(self._fetch(subscription))
-                for one in fetched:
+                for number, one in enumerate(fetched):
                     consumer.received(Message(one.subject.removeprefix(PREFIX).replace(".", "/"), one.data))
-                await consumer.flush()
-                for one in fetched:
-                    await one.ack()
+                    if number % READ_AT_ONCE == 0:
+                        await asyncio.sleep(0)  # the database's answers must not wait for a whole batch
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(self._write(consumer, fetched))
         finally:
             fetching.cancel()
             with contextlib.suppress(asyncio.CancelledError, NatsError, OSError):
                 await fetching  # what it had is delivered again
+            if writing is not None:
+                with contextlib.suppress(NatsError):
+                    await writing  # a transaction that has begun is finished: only so it is known what is written
+
+    @staticmethod
+    async def _write(consumer: Consumer, fetched: Sequence[Msg]) -> None:
+        """Durable first, then acknowledged, message by message: one may be an older one that came again."""
+        await consumer.flush()
+        for one in fetched:
+            await one.ack()
 
     @staticmethod
     async def _fetch(subscription: Any) -> list[Msg]:

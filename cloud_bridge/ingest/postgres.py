@@ -13,15 +13,16 @@ from cloud_bridge.ingest.sequencing import Stream, StreamKey
 from cloud_bridge.ingest.store import (
     QUESTIONS,
     Arrivals,
+    StoreLost,
     answer_row,
     footfall_rows,
     product_rows,
-    progress_columns,
     stock_rows,
     stream_of,
 )
 
 PARTITIONS = 8
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 MIGRATION_LOCK = 7_031_501  # advisory lock: several workers start at once
 _PARTS = "".join(
     f"CREATE TABLE event_{n} PARTITION OF event FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {n});"
@@ -109,7 +110,13 @@ class PostgresStore:
         return self._pool
 
     async def open(self) -> list[Stream]:
-        self._pool = await asyncpg.create_pool(self._address, min_size=1, max_size=4)
+        try:
+            self._pool = await asyncpg.create_pool(self._address, min_size=1, max_size=4)
+            return await self._migrate()
+        except LOST as error:
+            raise StoreLost(f"PostgreSQL: {type(error).__name__}: {error}") from error
+
+    async def _migrate(self) -> list[Stream]:
         async with self._open.acquire() as db:
             async with db.transaction():
                 await db.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
@@ -124,6 +131,12 @@ class PostgresStore:
         return [stream_of(row) for row in rows]
 
     async def write(self, arrivals: Arrivals) -> None:
+        try:
+            await self._write(arrivals)
+        except LOST as error:
+            raise StoreLost(f"PostgreSQL: {type(error).__name__}: {error}") from error
+
+    async def _write(self, arrivals: Arrivals) -> None:
         async with self._open.acquire() as db, db.transaction():
             ids = await self._write_streams(db, arrivals)
             events: list[tuple[Any, ...]] = []
@@ -150,11 +163,9 @@ class PostgresStore:
 
     @staticmethod
     async def _write_streams(db: Any, arrivals: Arrivals) -> dict[StreamKey, int]:
-        if not arrivals.streams:
+        if not arrivals.progress:
             return {}
-        rows = [
-            (k.tenant, k.store, k.epoch, *progress_columns(stream)) for k, stream in sorted(arrivals.streams.items())
-        ]
+        rows = [(*key, *columns) for key, columns in sorted(arrivals.progress.items())]
         kept = await db.fetch(_STREAMS, *map(list, zip(*rows, strict=True)))
         return {StreamKey(row["tenant"], row["store"], row["epoch"]): row["id"] for row in kept}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Query, Response
 
-from cloud_bridge.ingest.consumer import Counters
+from cloud_bridge.ingest.consumer import PLATFORM_EPOCH, Counters
 from cloud_bridge.ingest.sequencing import Stream
 from cloud_bridge.ingest.store import PlatformStore
 from edge.core.gtin import gtin_fault, normalize_gtin
@@ -122,7 +122,11 @@ def make_app(
     @app.get("/v1/stores")
     async def stores(tenant: str = TENANT) -> list[dict[str, Any]]:
         """Each store's journal: complete up to where, what is missing, online, refused."""
-        return [store_row(stream) for stream in streams.values() if stream.key.tenant == tenant]
+        return [
+            store_row(stream)
+            for stream in streams.values()
+            if stream.key.tenant == tenant and stream.key.epoch != PLATFORM_EPOCH
+        ]
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -9,6 +9,7 @@ from typing import Any
 from cloud_bridge.contract.envelope import MAX_BATCH_EVENTS, fields_of
 
 MAX_PAYLOAD_BYTES = 1 << 20
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class EventRow:
     @property
     def data(self) -> str:
         """The fields as compact JSON."""
-        return json.dumps(self.fields, ensure_ascii=False, separators=(",", ":"))
+        return _encode(self.fields)
 
 
 def read_events(payload: bytes) -> tuple[list[EventRow], list[str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cloud_bridge.intervals import IntervalSet
 
@@ -18,8 +19,7 @@ BACKLOG_SILENCE_S = 30.0  # an announced backlog that does not move is a gap aft
 BOOTS_KEPT = 8
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class StreamKey:
+class StreamKey(NamedTuple):
     """One journal: a store may have several over the years, one epoch each."""
 
     tenant: str

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from cloud_bridge.ingest.reading import EventRow
 from cloud_bridge.ingest.sequencing import Stream, StreamKey
 from cloud_bridge.intervals import IntervalSet
+from edge.core.errors import UplinkError
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -44,17 +45,27 @@ CREATE TABLE refusal (
 """
 
 
+Progress = tuple[int, str, str, str]
+"""contiguous, above, boots, refused as stored."""
+
+
 @dataclass(slots=True)
 class Arrivals:
     """What one transaction writes: new events by stream, the streams' progress, state documents, refusals.
 
-    A state document of None was deleted.
+    `streams` live on while a transaction is written; `freeze` takes their progress as it was when it began, so that
+    nothing is promised that this transaction does not hold. A state document of None was deleted.
     """
 
     events: dict[StreamKey, list[EventRow]] = field(default_factory=dict)
     streams: dict[StreamKey, Stream] = field(default_factory=dict)
     states: dict[tuple[str, str, str], str | None] = field(default_factory=dict)
     refusals: list[tuple[StreamKey, str]] = field(default_factory=list)
+    progress: dict[StreamKey, Progress] = field(default_factory=dict)
+
+    def freeze(self) -> None:
+        """Take the streams' progress now."""
+        self.progress = {key: progress_columns(stream) for key, stream in self.streams.items()}
 
     def __bool__(self) -> bool:
         return bool(self.events or self.streams or self.states or self.refusals)
@@ -63,6 +74,13 @@ class Arrivals:
     def n_events(self) -> int:
         """How many events."""
         return sum(map(len, self.events.values()))
+
+
+class StoreLost(UplinkError):
+    """The database is not there, or refuses: what was not written is taken up again from the brokers and the stores."""
+
+    retryable = True
+    hint = "Look at the database's own log."
 
 
 class PlatformStore(Protocol):
@@ -189,19 +207,18 @@ class SqliteStore:
         db = self._open
         db.execute("BEGIN IMMEDIATE")
         try:
-            for key in {**arrivals.streams, **arrivals.events}:
+            for key in arrivals.progress:
                 self._write_stream(db, key, arrivals)
             self._write_states(db, arrivals)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            self._ids = {key: number for key, number in self._ids.items() if key not in arrivals.streams}
+            self._ids = {key: number for key, number in self._ids.items() if key not in arrivals.progress}
             raise
 
     def _write_stream(self, db: sqlite3.Connection, key: StreamKey, arrivals: Arrivals) -> None:
-        stream = arrivals.streams[key]
-        columns = progress_columns(stream)
+        columns = arrivals.progress[key]
         (number,) = db.execute(
             "INSERT INTO stream (tenant, store, epoch, contiguous, above, boots, refused) VALUES (?,?,?,?,?,?,?) "
             "ON CONFLICT (tenant, store, epoch) DO UPDATE SET contiguous = excluded.contiguous, "
@@ -249,7 +266,7 @@ class SqliteStore:
             self._db = None
 
 
-def progress_columns(stream: Stream) -> tuple[int, str, str, str]:
+def progress_columns(stream: Stream) -> Progress:
     """contiguous, above, boots, refused as stored."""
     above = json.dumps([list(pair) for pair in stream.above])
     boots = json.dumps([[boot, *span] for boot, span in stream.boots.items()])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 CONNACK_S = 1.5
 WINDOW = 4
-STALL_S = 8.0
+STALL_S = 30.0  # as the uplink: cloud_bridge.uplink.STALL_S
 
 
 def _length(size: int) -> bytes:
@@ -174,7 +174,10 @@ class Connection(asyncio.Protocol):
 class Fleet:
     """All stores of one process."""
 
-    def __init__(self, ports: Sequence[int], stores: Sequence[FleetStore], seed: int = 1) -> None:
+    def __init__(
+        self, ports: Sequence[int], stores: Sequence[FleetStore], seed: int = 1, stall_s: float = STALL_S
+    ) -> None:
+        self.stall_s = stall_s
         self.ports, self.stores = list(ports), list(stores)
         self.rng = random.Random(seed)
         self.connections: dict[int, Connection] = {}
@@ -222,7 +225,7 @@ class Fleet:
         store.progress_at_s = loop.time()
         while not connection.lost.done():
             await asyncio.wait([connection.lost], timeout=1.0)
-            if store.acked < store.sent and not store.waiting and loop.time() - store.progress_at_s > STALL_S:
+            if store.acked < store.sent and not store.waiting and loop.time() - store.progress_at_s > self.stall_s:
                 store.progress_at_s, store.sent = loop.time(), store.acked
                 connection.pump()
 

@@ -13,6 +13,7 @@ import contextlib
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import nats
@@ -20,6 +21,7 @@ from nats.js.api import StreamInfo
 
 from cloud_bridge.ingest.central import SYNC_INTERVAL, Central, NatsNode
 from cloud_bridge.ingest.jetstream import STREAM
+from cloud_bridge.ingest.leaders import FOLLOWING, MESSAGES, leader_of
 from tests.bench._fleet import Fleet, FleetStore
 
 TENANTS = ("t1", "t2")
@@ -118,7 +120,8 @@ async def _connect(central: Central) -> asyncpg.Connection:
 async def _next_victim(central: Central, left: list[NatsNode]) -> NatsNode:
     """Each node dies once; the one that leads the messages' stream last, so that both cases are measured.
 
-    Waits until all streams have all their replicas up to date: the promise is about one node lost, not two.
+    Waits until all streams have all their replicas up to date (the promise is about one node lost, not two), and until
+    the workers have brought the streams' leaders together, as they do within seconds in operation.
     """
     connection = await nats.connect([node.client_address for node in central.nodes])
     manager = connection.jetstream(timeout=2)
@@ -127,10 +130,16 @@ async def _next_victim(central: Central, left: list[NatsNode]) -> NatsNode:
     while asyncio.get_running_loop().time() < give_up_s and not (infos and all(map(_is_whole, infos))):
         with contextlib.suppress(nats.errors.Error, TimeoutError):  # no leader of all leaders just now
             infos = [await manager.stream_info(name) for name in (STREAM, SESSIONS)]
+            infos *= await _together(manager)
         await asyncio.sleep(0.2)
     await connection.close()
     leader = infos[0].cluster.leader if infos and infos[0].cluster is not None else ""
     return min(left, key=lambda node: node.name == leader)
+
+
+async def _together(manager: Any) -> bool:
+    leaders = {await leader_of(manager, stream) for stream in (MESSAGES, *FOLLOWING)}
+    return len(leaders - {""}) == 1
 
 
 def _is_whole(info: StreamInfo) -> bool:

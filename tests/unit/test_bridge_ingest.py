@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cloud_bridge.contract.envelope import EnvelopeRenderer
 from cloud_bridge.contract.epcis import Places
 from cloud_bridge.contract.signed import is_genuine, parse_object
-from cloud_bridge.ingest.consumer import WAITING_LIMIT, Consumer
+from cloud_bridge.ingest.consumer import PLATFORM_EPOCH, WAITING_LIMIT, Consumer
 from cloud_bridge.ingest.query import Place, distance_km, make_app, prometheus
 from cloud_bridge.ingest.reading import EventRow, gap_ranges, read_events
 from cloud_bridge.ingest.sequencing import Stream, StreamKey
@@ -243,6 +243,9 @@ def test_a_refused_journal_is_recorded_and_not_acknowledged() -> None:
         (row,) = await desk.store.query("refusals")
         assert "boots 5 and 6 alternate" in row["reason"]
         assert desk.consumer.counters.refused_streams == 1
+        told = await desk.store.query("facts", tenant="t1", store="s1")
+        assert {"fact": "security.SplitBrain", "count": 1} in told
+        assert {key.epoch for key in desk.consumer.streams} == {"e1", PLATFORM_EPOCH}
         desk.give("events/inventory", rendered(on_hand(1), epoch="e2"))
         await desk.consumer.flush()
         assert desk.acks() == [1], "a new epoch is a new beginning"

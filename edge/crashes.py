@@ -70,10 +70,12 @@ def culprit_of(trace: str) -> str:
 class CrashLog:
     """The crashes of this machine's boot, in `folder`."""
 
+    FILE, TRACE = "crashes.json", "last-crash.txt"
+
     def __init__(
         self, folder: Path, now_s: Callable[[], float] = boottime_s, boot: Callable[[], str] = boot_id
     ) -> None:
-        self._file, self._trace = folder / "crashes.json", folder / "last-crash.txt"
+        self._file, self._trace = folder / self.FILE, folder / self.TRACE
         self._now_s, self._boot = now_s, boot
         self._handle: TextIO | None = None
         self._crashes: list[tuple[float, str]] = []

@@ -54,13 +54,7 @@ def run(
     from edge.main import Gateway, run_forever
 
     def ready(gateway: Gateway) -> None:
-        host = gateway.plan.api.host
-        scheme = "https" if gateway.plan.api.tls else "http"
-        started: dict[str, Any] = {
-            "ready": True,
-            "api": f"{scheme}://{host}:{gateway.port}",
-            "boot": gateway.clock.boot,
-        }
+        started: dict[str, Any] = {"ready": True, "api": gateway.address, "boot": gateway.clock.boot}
         if not gateway.plan.api.open and gateway.access.claim_code:
             started |= {"claim_code": gateway.access.claim_code, "fingerprint": gateway.fingerprint}
 

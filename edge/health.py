@@ -53,6 +53,13 @@ class Health:
         """Add to a named total."""
         self.counters[name] = self.counters.get(name, 0) + amount
 
+    def alarm(self, name: str, detail: str) -> None:
+        """Raise an alarm with its detail, or ("") take it back."""
+        if detail:
+            self.alarms[name] = detail
+        else:
+            self.alarms.pop(name, None)
+
     def expect_beat(self, name: str, limit_s: float) -> None:
         """From now on `name` must beat at least every `limit_s`."""
         self._hearts[name] = _Heartbeat(int(limit_s * US_PER_S), self._now_us())

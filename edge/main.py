@@ -15,14 +15,14 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from cloud_bridge.settings import UplinkSettings
 from devices.registry import discoverers, driver_info
 from devices.transport import open_stream
 from edge import bridge
-from edge.access import Access, LocalAuthority
+from edge.access import Access
 from edge.clock import SystemClock
 from edge.core.engine import Engine
 from edge.core.errors import JournalError, SettingsError
@@ -47,6 +47,9 @@ from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings, SettingsFile
 from edge.store_engine import make_engine
 from edge.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from edge.certificates import Certificates
 
 Start = Callable[[str, Coroutine[Any, Any, None]], None]
 WATCHDOG_S = 30.0
@@ -85,6 +88,7 @@ def read_plan(path: Path) -> Plan:
         uplink=bridge.uplink_settings(file),
         state_dir=state_dir,
     )
+    plan.api.check()
     file.check_sections()
     return plan
 
@@ -175,7 +179,7 @@ class Gateway:
         self.doors = Doors(self.runtime, plan.state_dir)
         self.access = Access(self.journal, self.clock, self.runtime.tell)
         self.jobs = Jobs()
-        self.fingerprint = self._certify() if plan.api.tls else ""
+        self.certificates = self._certify() if plan.api.https else None
         self.port = self.listener.getsockname()[1]
 
     def _bind(self) -> socket.socket:
@@ -183,17 +187,26 @@ class Gateway:
 
         return bind(self.plan.api.host, self.plan.api.port)
 
-    @property
-    def authority(self) -> LocalAuthority:
-        """The CA of this gateway."""
-        return LocalAuthority(self.plan.state_dir / "tls")
+    def _certify(self) -> Certificates:
+        from edge.certificates import Certificates  # noqa: PLC0415 (only gateways that serve TLS pay for it)
 
-    def _certify(self) -> str:
-        """CA and certificate are there and fresh; returns the CA's fingerprint."""
+        return Certificates(self.plan.state_dir / "tls", self.plan.api, lambda: self.clock.now().wall_us)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the CA that technicians pin, "" without TLS."""
+        return self.certificates.fingerprint if self.certificates else ""
+
+    @property
+    def address(self) -> str:
+        """Where a person, or a phone that scans the label, finds it."""
+        from edge.certificates import own_addresses  # noqa: PLC0415
+
         host = self.plan.api.host
-        own = () if host in ("0.0.0.0", "::") else (host,)
-        names = ("localhost", "127.0.0.1", socket.gethostname(), *own, *self.plan.api.names)
-        return self.authority.ensure(tuple(dict.fromkeys(names)), self.clock.now().wall_us)
+        if host in ("0.0.0.0", "::"):
+            host = next(iter((*self.plan.api.names, *own_addresses(), socket.gethostname())))
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.plan.api.https else 'http'}://{shown}:{self.port}"
 
     def _on_fatal(self, error: JournalError) -> None:
         """The disk failed: say so, end at once, never retry (a second fsync may lie)."""
@@ -341,8 +354,11 @@ class Gateway:
             logbook=self.logbook,
             measures=self._measures,
             fingerprint=self.fingerprint,
+            ca_pem=self.certificates.ca_pem if self.certificates else "",
         )
-        server = make_server(services, self.authority)
+        server = make_server(services, self.certificates.context if self.certificates else None)
+        if self.certificates is not None:
+            start("certificates", self.certificates.run(functools.partial(self.health.alarm, "certificate")))
         start("api", server.serve(sockets=[self.listener]))
         return server
 

@@ -16,6 +16,7 @@ from edge.core.errors import SettingsError
 from edge.core.plain import PlainError, build
 
 T = TypeVar("T")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +39,36 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """``[api]``: where the local API listens; port 0 lets the system choose (it is told on start).
-
-    ``tls``: serve HTTPS with a certificate of the gateway's own CA. ``names``: host names, besides addresses and the
-    machine's own name, under which it may be called. ``open``: no claiming and no sign-in; on loopback only.
-    """
+    """``[api]``: where the local API listens; port 0 lets the system choose (it is told on start)."""
 
     host: str = "127.0.0.1"
+    """Address to listen on; ``0.0.0.0`` or ``::`` for all of them."""
     port: int = 8443
-    tls: bool = False
+    tls: bool | None = None
+    """HTTPS with a certificate of the gateway's own CA. Default: unless ``host`` is loopback; elsewhere it must be."""
     names: tuple[str, ...] = ()
+    """Host names, besides addresses and the machine's own name, under which the gateway may be called."""
     open: bool = False
+    """For development: no claiming and no sign-in, everybody is admin; on loopback only."""
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host in LOOPBACK
+
+    @property
+    def https(self) -> bool:
+        """Whether it speaks HTTPS."""
+        return not self.on_loopback if self.tls is None else self.tls
+
+    def check(self) -> None:
+        """Raises SettingsError for what would show PINs or the whole API to the network."""
+        if self.open and not self.on_loopback:
+            expected = f"one of {', '.join(LOOPBACK)} while open = true (no sign-in is asked)"
+            raise SettingsError("settings", "api.host", self.host, expected)
+        if not self.https and not self.on_loopback:
+            expected = f"true, or left out, while host = {self.host!r} (PINs would cross the network in clear)"
+            raise SettingsError("settings", "api.tls", self.tls, expected)
 
 
 class SettingsFile:

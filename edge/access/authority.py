@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 LEAF_DAYS = 90
-CA_DAYS = 3_650
+CA_DAYS = 9_125  # 25 years: longer than the hardware; another CA would mean to scan every label again
 RENEW_AFTER = 2 / 3
 SLACK = timedelta(days=1)  # a technician's phone may be a little behind
 
@@ -61,7 +61,8 @@ class LocalAuthority:
         alternative = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         known = {str(name.value) for name in alternative}
         begun = leaf.not_valid_before_utc + SLACK
-        return not set(names) <= known or now - begun > timedelta(days=LEAF_DAYS) * RENEW_AFTER
+        too_early = now < leaf.not_valid_before_utc  # the clock was ahead when it was made
+        return too_early or not set(names) <= known or now - begun > timedelta(days=LEAF_DAYS) * RENEW_AFTER
 
 
 def _new_key() -> EllipticCurvePrivateKey:

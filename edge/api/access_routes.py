@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from edge.access import Role
 from edge.api.guard import COOKIE
+from edge.api.problems import Problem
 from edge.api.services import Admin, Here, Services, Technician, Viewer
 
 router = APIRouter()
@@ -52,7 +54,7 @@ def address_of(request: Request) -> str:
 
 def set_cookie(here: Services, response: Response, token: str) -> None:
     """The session as a cookie that scripts of the page cannot read and other sites cannot send."""
-    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=here.settings.tls, path="/")
+    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=here.settings.https, path="/")
 
 
 @router.post("/v1/claim", tags=["access"])
@@ -61,6 +63,14 @@ async def claim(here: Here, request: Request, response: Response, body: Claim) -
     token = await here.access.claim(body.code, body.name, body.pin, address_of(request))
     set_cookie(here, response, token)
     return {"token": token, "name": body.name, "role": Role.ADMIN.value, "fingerprint": here.fingerprint}
+
+
+@router.get("/v1/ca.pem", tags=["access"], response_class=PlainTextResponse)
+async def ca(here: Here) -> PlainTextResponse:
+    """The gateway's own CA, for who compares its SHA-256 with the label. Raises 404 without HTTPS."""
+    if not here.ca_pem:
+        raise Problem(404, "no_ca", "this gateway serves no HTTPS", "Ask it over HTTP on its own machine.")
+    return PlainTextResponse(here.ca_pem, media_type="application/x-pem-file")
 
 
 @router.post("/v1/session", tags=["access"])

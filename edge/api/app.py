@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections import ChainMap
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from edge.access import LocalAuthority
 from edge.api import (
     access_routes,
     console,
@@ -28,13 +28,13 @@ from edge.api import (
     watch_routes,
 )
 from edge.api import hot as hot_reads
+from edge.api.door import door
 from edge.api.guard import Guard
 from edge.api.quick import Quick
 from edge.api.services import Services
 from edge.api.tally import Tally
 from edge.core.errors import SettingsError
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 STATIC = Path(__file__).parent / "static"
 ROUTERS = (
     routes,
@@ -97,23 +97,17 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def make_server(services: Services, authority: LocalAuthority | None = None) -> Server:
-    """A server for `serve(sockets=[bind(...)])`. Raises SettingsError for an open API that is not on loopback."""
-    settings = services.settings
-    if settings.open and settings.host not in LOOPBACK:
-        expected = f"one of {', '.join(LOOPBACK)} while open = true (no sign-in is asked)"
-        raise SettingsError("settings", "api.host", settings.host, expected)
-    tls = {}
-    if settings.tls and authority is not None:
-        tls = {"ssl_certfile": str(authority.leaf), "ssl_keyfile": str(authority.leaf_key)}
+def make_server(services: Services, context: ssl.SSLContext | None = None) -> Server:
+    """A server for `serve(sockets=[bind(...)])`, over TLS where a context is given."""
     config = uvicorn.Config(
         create_app(services),
+        http=door(context) if context else "httptools",
+        ws="none",
         log_level="warning",
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=2,
         server_header=False,
         proxy_headers=False,
-        **tls,  # type: ignore[arg-type]
     )
     return Server(config)

@@ -229,8 +229,10 @@ async def product(request: Request, here: Here, who: Viewer, gtin: str) -> HTMLR
     ]
     details = here.site.product_by_gtin[row["gtin"]]
     now = here.runtime.clock.now()
-    for shelf in row.get("shelves", ()):
-        shelf["why_rows"] = [{**why, "wall_us": now.wall_at(int(why["at_us"]))} for why in reversed(shelf["why"])]
+    row["shelves"] = [  # copies: the document belongs to the view
+        shelf | {"why_rows": [why | {"wall_us": now.wall_at(int(why["at_us"]))} for why in reversed(shelf["why"])]}
+        for shelf in row.get("shelves", ())
+    ]
     past = day_of.history(tally, row["gtin"])
     homes = here.site.homes_by_gtin.get(row["gtin"], ())
     return _render(request, here, "product", row=row, product=details, holds=own, past=past, homes=homes)

@@ -20,6 +20,7 @@ HINTS = {
     "heartbeat:loop": "The gateway restarts by itself; send the support bundle if it happens again.",
     "heartbeat:writer": "Check the memory card; the gateway restarts by itself.",
     "heartbeat:inference": "The model hangs; the gateway restarts by itself.",
+    "certificate": "Make room on the disk; browsers warn when the certificate is over.",
     "journal_full": "Restore the link to the platform, or raise the quota.",
     "journal_corrupt": "Replace the memory card soon; a new journal began.",
 }

@@ -126,6 +126,7 @@ class Services:
     logbook: Logbook
     measures: Callable[[], Iterable[Sample]]
     fingerprint: str = ""
+    ca_pem: str = ""
     feed: Feed = field(init=False)
 
     def __post_init__(self) -> None:

@@ -57,7 +57,7 @@ def test_first_settings_are_valid(tmp_path: Path) -> None:
     shutil.copy(DEPLOY / "first-settings.toml", tmp_path / "gateway.toml")
     shutil.copy(DEPLOY / "first-site.json", tmp_path / "site.json")
     plan = read_plan(tmp_path / "gateway.toml")
-    assert plan.api.tls
+    assert plan.api.https
     assert plan.devices == ()
 
 

@@ -26,6 +26,7 @@ from typing import IO, Any
 import typer
 
 from edge.core.errors import GatewayError
+from edge.demo_access import claim_own
 from edge.demo_config import gateway_toml
 
 READY_TIMEOUT_S = 60.0
@@ -129,6 +130,7 @@ class Stage:
 
     directory: Path
     api: str = ""
+    token: str = ""  # of a script that may look
 
     @property
     def truth(self) -> dict[str, Any]:
@@ -236,11 +238,13 @@ def _set_up(cast: Cast, view: Any, seconds: float | None, seed: int) -> Stage:
     view.say("starting the broker and the reference platform")
     platform = cast.smartstore("platform", "platform", "--dir", str(cast.directory), "--json")
     view.say("starting the gateway")
-    config, environment = gateway_toml(cast.directory, platform)
+    config, environment = gateway_toml(cast.directory, platform, open_api=False)
     gateway = cast.smartstore("gateway", "run", "--config", str(config), "--json", environment=environment)
     stage = Stage(cast.directory, str(gateway["api"]))
+    sign_in = claim_own(stage.api, str(gateway.get("claim_code", "")), cast.directory)
+    stage.token = sign_in.token
     view.stage = stage
-    view.say(f"live; the gateway's page is {stage.api}/")
+    view.say(f"live; the gateway's page is {stage.api}/ (name {sign_in.name}, PIN {sign_in.pin})")
     return stage
 
 

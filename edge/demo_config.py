@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 
-def gateway_toml(directory: Path, platform: dict[str, Any]) -> tuple[Path, dict[str, str]]:
+def gateway_toml(directory: Path, platform: dict[str, Any], *, open_api: bool = True) -> tuple[Path, dict[str, str]]:
     """Write gateway.toml and calibration.json from the store's devices.json; returns its path and the environment.
 
     platform: what `smartstore platform --json` said: ``mqtt`` (address) and ``keys`` (name → base64 public key).
+    open_api: ask nobody to sign in, for benches and tests that look at something else.
     """
     devices = json.loads((directory / "devices.json").read_text(encoding="utf-8"))
     environment: dict[str, str] = {}
@@ -20,7 +21,7 @@ def gateway_toml(directory: Path, platform: dict[str, Any]) -> tuple[Path, dict[
         'calibration = "calibration.json"',
         "[api]",
         "port = 0",
-        "open = true",
+        f"open = {'true' if open_api else 'false'}",
         "[uplink]",
         f"hosts = [{quoted(platform['mqtt'])}]",
         "[uplink.platform_keys]",

@@ -76,7 +76,9 @@ class View:
     def _get(self, path: str) -> Any:
         assert self.stage is not None
         try:
-            with urllib.request.urlopen(self.stage.api + path, timeout=2) as answer:
+            headers = {"Authorization": f"Bearer {self.stage.token}"}
+            request = urllib.request.Request(self.stage.api + path, headers=headers)
+            with urllib.request.urlopen(request, timeout=2) as answer:
                 return json.load(answer)
         except (urllib.error.URLError, TimeoutError, ValueError):
             return None

@@ -13,7 +13,7 @@ from edge.core.observation import DeviceState
 
 def health_document(here: Services) -> tuple[int, dict[str, Any]]:
     """(200 while the gateway does its work, else 503; how it is, with the causes)."""
-    record, journal = here.health, here.runtime.journal
+    record, journal, now = here.health, here.runtime.journal, here.runtime.clock.now()
     stale = record.stale()
     causes = [f"heartbeat:{name}" for name in stale] + sorted(record.alarms)
     body = {
@@ -26,7 +26,9 @@ def health_document(here: Services) -> tuple[int, dict[str, Any]]:
         "last_seq": journal.last_seq,
         "acked_seq": journal.acked_seq,
         "pending_facts": journal.pending,
-        "time_quality": here.runtime.clock.now().quality.value,
+        "time_quality": now.quality.value,
+        "now_us": now.mono_us,  # the engine's time, in which evidence is stamped
+        "wall_us": now.wall_us,
         "counters": dict(sorted(record.counters.items())),
         "claimed": here.settings.open or here.access.claimed,
         "uplink": here.uplink(),

@@ -69,8 +69,8 @@ def first_day(directory: Path, *, devices: bool = False, seed: int = 7) -> Itera
         rows = json.loads((directory / "devices.json").read_text(encoding="utf-8"))
         from edge.demo_config import gateway_toml
 
-        config, environment = gateway_toml(directory, {"mqtt": "mqtt://127.0.0.1:1", "keys": {}})
-        text = config.read_text(encoding="utf-8").replace("open = true\n", "")
+        config, environment = gateway_toml(directory, {"mqtt": "mqtt://127.0.0.1:1", "keys": {}}, open_api=False)
+        text = config.read_text(encoding="utf-8")
         head, _, rest = text.partition("[uplink]")
         config.write_text(head + (rest[rest.index("[[device]]") :] if devices else ""), encoding="utf-8")
         told = cast.smartstore("gateway", "run", "--config", str(config), "--json", environment=environment)

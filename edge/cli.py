@@ -98,12 +98,28 @@ def platform(
         "var/platform"
     ),
     broker: Annotated[str, typer.Option(help="Address of a broker (mqtt://host:1883); default: start one.")] = "",
+    host: Annotated[str, typer.Option(help="Address of the HTTPS API.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the HTTPS API; 0: a free one.")] = 0,
+    name: Annotated[list[str] | None, typer.Option(help="Another host name of the API (for its certificate).")] = None,
+    stores: Annotated[bool, typer.Option("--stores", help="Show every store and end.")] = False,
+    bundle: Annotated[str, typer.Option(help="Print an enrolment bundle for tenant/store and end.")] = "",
+    broker_host: Annotated[list[str] | None, typer.Option(help="A broker's address for the bundle.")] = None,
+    qr: Annotated[bool, typer.Option("--qr", help="The bundle as a QR code.")] = False,
+    revoke: Annotated[str, typer.Option(help="Revoke the certificates of tenant/store and end.")] = "",
     json_: Json = False,
 ) -> None:
-    """Run the reference platform: read the facts, find gaps, ask again, acknowledge."""
-    from edge.platform_cli import serve_platform
+    """Run the reference platform: read the facts, find gaps, acknowledge; query API, metrics, enrolment of gateways."""
+    from edge import platform_cli as cli
 
-    raise typer.Exit(serve_platform(directory, broker, json_))
+    if stores:
+        cli.show_stores(directory, json_)
+    elif bundle:
+        cli.make_bundle(directory, bundle, tuple(broker_host or ()), qr)
+    elif revoke:
+        cli.revoke_store(directory, revoke, json_)
+    else:
+        options = cli.PlatformOptions(directory, broker, host, port, tuple(name or ()))
+        raise typer.Exit(cli.serve_platform(options, json_))
 
 
 @app.command()

@@ -1,4 +1,8 @@
-"""``smartstore platform``: the reference platform with a broker of its own (NATS) or an existing one, on SQLite."""
+"""``smartstore platform``: the reference platform with a broker of its own (NATS) or an existing one, on SQLite.
+
+It serves an HTTPS API with a certificate of its own CA: queries and metrics behind a token (``api.token``), enrolment
+for gateways. What other calls of the command need to find it is in ``platform.json`` of its folder.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +10,268 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
+import secrets
 import signal
-from dataclasses import asdict
+import ssl
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from cloud_bridge.ingest.access import PLATFORM_USER
+from cloud_bridge.ingest.authority import Authority, key_pem, new_key
 from cloud_bridge.ingest.broker import nats_broker
-from cloud_bridge.ingest.platform import Platform, PlatformSettings
+from cloud_bridge.ingest.enrolment import Enrolments, compact
+from cloud_bridge.ingest.platform import Platform, PlatformSettings, load_signer
+from cloud_bridge.ingest.query import Place
+from cloud_bridge.ingest.store import SqliteStore
+from cloud_bridge.settings import UplinkSettings, endpoint
+from edge.api_cli import ApiFault, Client, table
+from edge.core.errors import SettingsError
+from edge.core.plain import PlainError, build
+
+STORE_COLUMNS = ("tenant", "store", "epoch", "complete_to", "promised", "missing", "online", "refused")
+SERVER_DAYS = 365.0
 
 
-def serve_platform(directory: Path, broker: str, as_json: bool) -> int:
-    """Run until SIGTERM or Ctrl-C. broker "" starts an embedded one in `directory`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    asyncio.run(_serve(directory, broker, as_json))
+@dataclass(frozen=True, slots=True)
+class PlatformOptions:
+    """What the command line asks for. broker "" starts one; names: host names of the API besides `host`."""
+
+    directory: Path
+    broker: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """``platform.json``: where the platform that uses this folder is."""
+
+    api: str
+    mqtt: str
+    key_name: str
+
+
+def serve_platform(options: PlatformOptions, as_json: bool) -> int:
+    """Run until SIGTERM or Ctrl-C."""
+    options.directory.mkdir(parents=True, exist_ok=True)
+    asyncio.run(_serve(options, as_json))
     return 0
 
 
-async def _serve(directory: Path, address: str, as_json: bool) -> None:
+async def _serve(options: PlatformOptions, as_json: bool) -> None:
+    directory, address = options.directory, options.broker
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
+        authority = Authority.load(directory / "ca")
         if not address:
             embedded = await stack.enter_async_context(nats_broker(directory / "broker"))
             address = embedded.address
-        settings = PlatformSettings(
-            (address,), database=str(directory / "platform.db"), key_file=str(directory / "platform.key")
-        )
-        platform = Platform(settings)
+        platform = Platform(_settings(directory, address, authority))
         running = asyncio.create_task(platform.run())
         ready = asyncio.create_task(platform.ready.wait())
         await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+        serving: asyncio.Task[None] | None = None
         if not running.done():
-            _say_ready(platform, address, as_json)
+            api, serving = await _start_api(options, platform, authority)
+            _say_ready(platform, Running(api, address, platform.settings.key_name), directory, as_json)
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running  # raises what ended it
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        tasks = [running, *([serving] if serving else [])]
+        await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        ended = next((task for task in tasks if task.done()), None)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if ended is not None:
+            await ended  # raises what ended it
         if as_json:
             typer.echo(json.dumps({"stopped": True, **asdict(platform.counters)}, default=str))
 
 
-def _say_ready(platform: Platform, address: str, as_json: bool) -> None:
+def _settings(directory: Path, address: str, authority: Authority) -> PlatformSettings:
+    """With a certificate of its own where the broker speaks TLS."""
+    link = UplinkSettings()
+    if endpoint(address).secure:
+        key, certificate = directory / "client.key", directory / "client.pem"
+        made = new_key()
+        _write(key, key_pem(made))
+        _write(certificate, authority.client_certificate(made, PLATFORM_USER, SERVER_DAYS))
+        ca = str(directory / "ca" / "ca.pem")
+        link = replace(link, ca_file=ca, cert_file=str(certificate), key_file=str(key))
+    database, key_file = str(directory / "platform.db"), str(directory / "platform.key")
+    return PlatformSettings((address,), database=database, key_file=key_file, link=link)
+
+
+async def _start_api(
+    options: PlatformOptions, platform: Platform, authority: Authority
+) -> tuple[str, asyncio.Task[None]]:
+    """Address and task of the HTTPS API, which answers when this returns. Raises SettingsError for a port in use."""
+    import uvicorn  # noqa: PLC0415 (only who serves pays for it)
+
+    from cloud_bridge.ingest.service import make_service  # noqa: PLC0415
+    from edge.api.app import Server, bind  # noqa: PLC0415
+
+    directory, consumer = options.directory, platform.consumer
+    assert consumer is not None  # it is connected
+    listener = bind(options.host, options.port)
+    certificate, key = directory / "api.pem", directory / "api.key"
+    made, names = new_key(), dict.fromkeys((options.host, "127.0.0.1", "localhost", *options.names))
+    _write(key, key_pem(made))
+    _write(certificate, authority.server_certificate(made, names, SERVER_DAYS))
+    enrolments = Enrolments(directory, authority)
+    app = make_service(platform.store, consumer, enrolments, api_token(directory), read_places(directory))
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        ssl_certfile=str(certificate),
+        ssl_keyfile=str(key),
+    )
+    config.load()
+    assert config.ssl is not None  # by the two files
+    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    server = Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    await server.serving.wait()
+    return f"https://{options.host}:{listener.getsockname()[1]}", task
+
+
+def _write(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+
+
+def api_token(directory: Path) -> str:
+    """The token of the query API; made on first use, readable by its owner only."""
+    path = directory / "api.token"
+    if not path.exists():
+        _write(path, secrets.token_urlsafe(24).encode())
+    return path.read_text(encoding="ascii").strip()
+
+
+def read_places(directory: Path) -> dict[tuple[str, str], Place]:
+    """``places.json``: {"tenant/store": {"latitude": …, "longitude": …}}; none without it. Raises SettingsError."""
+    path = directory / "places.json"
+    if not path.exists():
+        return {}
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(rows, Mapping):
+            raise PlainError("places", rows, 'an object {"tenant/store": {"latitude": 35.6, "longitude": 139.7}}')
+        found = {}
+        for name, row in rows.items():
+            tenant, _, store = name.partition("/")
+            found[(tenant, store)] = build(Place, row, name)
+    except PlainError as error:
+        raise SettingsError(str(path), error.key, error.value, error.expected) from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(str(path), "file", str(error), "valid JSON in UTF-8") from None
+    return found
+
+
+def _say_ready(platform: Platform, running: Running, directory: Path, as_json: bool) -> None:
+    (directory / "platform.json").write_text(json.dumps(asdict(running)), encoding="utf-8")
     key = base64.b64encode(platform.signer.public_key).decode()
     told: dict[str, Any] = {
         "ready": True,
-        "mqtt": address,
+        "mqtt": running.mqtt,
         "keys": {platform.settings.key_name: key},
         "database": platform.settings.database,
+        "api": running.api,
+        "ca": str(directory / "ca" / "ca.pem"),
+        "token_file": str(directory / "api.token"),
     }
     if as_json:
         typer.echo(json.dumps(told))
+        sys.stdout.flush()
         return
-    typer.echo(f"broker    {address}\ndatabase  {platform.settings.database}")
-    typer.echo(f"settings for a gateway:\n\n[uplink]\nhosts = [{json.dumps(address)}]\n")
+    typer.echo(f"broker    {running.mqtt}\ndatabase  {platform.settings.database}")
+    typer.echo(f"API       {running.api}  (CA {told['ca']}, token {told['token_file']})")
+    typer.echo(f"settings for a gateway:\n\n[uplink]\nhosts = [{json.dumps(running.mqtt)}]\n")
     typer.echo(f"[uplink.platform_keys]\n{platform.settings.key_name} = {json.dumps(key)}")
+
+
+# --- other calls of the command ---------------------------------------------------------------------------------------
+
+
+def _running(directory: Path) -> Running:
+    """Raises SettingsError where no platform was ever started in this folder."""
+    path = directory / "platform.json"
+    try:
+        return build(Running, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        expected = "the folder (--dir) of a platform that was started"
+        raise SettingsError(str(path), "file", "missing or damaged", expected) from None
+
+
+def show_stores(directory: Path, as_json: bool) -> None:
+    """Every store: complete up to where, what is missing, online. From the running platform, else from its database."""
+    client = Client(_running(directory).api, api_token(directory), directory / "ca" / "ca.pem")
+    try:
+        rows: list[dict[str, Any]] = client.call("GET", "/v1/stores")
+    except ApiFault:
+        database = directory / "platform.db"
+        if not database.exists():
+            raise SettingsError(str(database), "file", "missing", "the database of a platform that ran") from None
+        rows = asyncio.run(_stored(database))
+    if as_json:
+        typer.echo(json.dumps({"stores": rows}))
+    else:
+        table(rows, STORE_COLUMNS)
+
+
+async def _stored(database: Path) -> list[dict[str, Any]]:
+    from cloud_bridge.ingest.query import store_row  # noqa: PLC0415
+
+    store = SqliteStore(database)
+    try:
+        return [store_row(stream) | {"online": None} for stream in await store.open()]
+    finally:
+        await store.close()
+
+
+def _place(text: str) -> tuple[str, str]:
+    tenant, _, store = text.partition("/")
+    if not tenant or not store:
+        raise SettingsError("command line", "store", text, "tenant/store")
+    return tenant, store
+
+
+def make_bundle(directory: Path, store: str, hosts: tuple[str, ...], qr: bool) -> None:
+    """Print an enrolment bundle for a store: JSON on standard output, or a QR code. Raises SettingsError."""
+    running = _running(directory)
+    signer = load_signer(directory / "platform.key")
+    enrolments = Enrolments(directory, Authority.load(directory / "ca"))
+    try:
+        bundle = enrolments.bundle(_place(store), hosts or (running.mqtt,), running.api, signer, running.key_name)
+    except ValueError as error:
+        raise SettingsError("command line", "store", store, str(error)) from None
+    finally:
+        enrolments.close()
+    if not qr:
+        typer.echo(bundle.decode())
+        return
+    import segno  # noqa: PLC0415
+
+    segno.make(compact(bundle), error="l").terminal(compact=True)
+
+
+def revoke_store(directory: Path, store: str, as_json: bool) -> None:
+    """Revoke a store's certificates; brokers read ``revoked.pem`` (mosquitto: SIGHUP)."""
+    tenant, name = _place(store)
+    enrolments = Enrolments(directory, Authority.load(directory / "ca"))
+    count = enrolments.revoke(tenant, name)
+    enrolments.close()
+    told = {"tenant": tenant, "store": name, "revoked": count, "list": str(enrolments.revoked)}
+    typer.echo(json.dumps(told) if as_json else f"{count} certificates of {store} revoked; {told['list']} is written")

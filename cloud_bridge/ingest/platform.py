@@ -10,7 +10,7 @@ import contextlib
 import random
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -171,11 +171,3 @@ def open_store(settings: PlatformSettings) -> PlatformStore:
 
         return PostgresStore(settings.postgres)
     return SqliteStore(Path(settings.database))
-
-
-async def run_platform(settings: PlatformSettings, started: Callable[[Platform], None] | None = None) -> None:
-    """Run the reference platform until cancelled; `started` is given the running `Platform` before it connects."""
-    platform = Platform(settings)
-    if started is not None:
-        started(platform)
-    await platform.run()

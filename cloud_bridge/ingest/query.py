@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,10 @@ def make_app(
     counters: Counters,
     streams: Mapping[Any, Stream],
     places: Mapping[tuple[str, str], Place] | None = None,
+    guards: Sequence[Any] = (),
 ) -> FastAPI:
-    """The application over an open store and the consumer's live counters and streams."""
-    app = FastAPI(title="Smart-store reference platform", version="1.0")
+    """The application over an open store and the consumer's live counters and streams; guards: dependencies of all."""
+    app = FastAPI(title="Smart-store reference platform", version="1.0", dependencies=list(guards))
     answers = Answers(store, places or {})
 
     @app.get("/v1/stock")
@@ -120,12 +121,12 @@ def make_app(
         return [{**row, "entered": int(row["entered"]), "left_count": int(row["left_count"])} for row in rows]
 
     @app.get("/v1/stores")
-    async def stores(tenant: str = TENANT) -> list[dict[str, Any]]:
-        """Each store's journal: complete up to where, what is missing, online, refused."""
+    async def stores(tenant: str = Query("", pattern="^[a-z0-9-]*$")) -> list[dict[str, Any]]:
+        """Each store's journal: complete up to where, what is missing, online, refused. Without a tenant: of all."""
         return [
             store_row(stream)
             for stream in streams.values()
-            if stream.key.tenant == tenant and stream.key.epoch != PLATFORM_EPOCH
+            if tenant in ("", stream.key.tenant) and stream.key.epoch != PLATFORM_EPOCH
         ]
 
     @app.get("/metrics")

@@ -1,0 +1,86 @@
+"""The platform's HTTPS service: the query API and metrics behind a token, enrolment for gateways."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Header, HTTPException
+from pydantic import BaseModel, Field
+
+from cloud_bridge.ingest.authority import EnrolmentRefused
+from cloud_bridge.ingest.consumer import Consumer
+from cloud_bridge.ingest.enrolment import Enrolments
+from cloud_bridge.ingest.query import Place, make_app
+from cloud_bridge.ingest.store import PlatformStore
+
+Pem = Annotated[str, Field(max_length=8_192)]
+
+
+class EnrolIn(BaseModel):
+    """The bundle's token and the gateway's signing request (PEM)."""
+
+    token: Annotated[str, Field(max_length=200)]
+    request: Pem
+
+
+class RenewIn(BaseModel):
+    """The present certificate, the request for the next key, base64 of the present key's signature over it."""
+
+    certificate: Pem
+    request: Pem
+    signature: Annotated[str, Field(max_length=400)]
+
+
+class Bearer:
+    """Dependency: ``Authorization: Bearer …`` with the platform's token."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def __call__(self, authorization: Annotated[str, Header()] = "") -> None:
+        """HTTPException 401 without the token."""
+        if not hmac.compare_digest(authorization.encode(), f"Bearer {self._token}".encode()):
+            raise HTTPException(401, "expected Authorization: Bearer with the platform's api.token")
+
+
+def make_service(
+    store: PlatformStore,
+    consumer: Consumer,
+    enrolments: Enrolments,
+    token: str,
+    places: Mapping[tuple[str, str], Place] | None = None,
+) -> FastAPI:
+    """One application: ``/v1/enrol`` and ``/v1/renew`` for gateways, everything else for who has the token."""
+    service = FastAPI(title="Smart-store reference platform", version="1.0", docs_url=None, redoc_url=None)
+
+    @service.post("/v1/enrol", status_code=201)
+    async def enrol(body: EnrolIn) -> dict[str, str]:
+        """A certificate for a gateway with a bundle."""
+        try:
+            return enrolments.enrol(body.token, body.request.encode())
+        except EnrolmentRefused as error:
+            raise HTTPException(403, str(error)) from None
+
+    @service.post("/v1/renew", status_code=201)
+    async def renew(body: RenewIn) -> dict[str, str]:
+        """A certificate for the next key of a gateway that has one."""
+        try:
+            signature = base64.b64decode(body.signature, validate=True)
+            return enrolments.renew(body.certificate, body.request.encode(), signature)
+        except binascii.Error:
+            raise HTTPException(422, "signature: expected base64") from None
+        except EnrolmentRefused as error:
+            raise HTTPException(403, str(error)) from None
+
+    @service.get("/v1/certificates", dependencies=[Depends(Bearer(token))])
+    async def certificates() -> list[dict[str, object]]:
+        """Every certificate given out."""
+        return enrolments.stores()
+
+    queries = make_app(store, consumer.counters, consumer.streams, places, [Depends(Bearer(token))])
+    service.mount("/", queries)
+    return service

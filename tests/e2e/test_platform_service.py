@@ -1,0 +1,94 @@
+"""``smartstore platform`` as a process: facts in over MQTT, answers out over HTTPS, with its own CA and token."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloud_bridge.settings import UplinkSettings
+from edge.demo import Cast
+from tests.e2e.bridge_wires import until, wired_store
+from tests.e2e.support import wait_until
+
+GTIN = "04012345000016"
+
+
+def ask(told: dict[str, Any], path: str, token: str | None = None) -> tuple[int, str]:
+    context = ssl.create_default_context(cafile=told["ca"])
+    assert context.minimum_version <= ssl.TLSVersion.TLSv1_3
+    request = urllib.request.Request(told["api"] + path)
+    given = Path(told["token_file"]).read_text("ascii") if token is None else token
+    request.add_header("Authorization", f"Bearer {given}")
+    try:
+        with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-c", "from edge.cli import main; main()", "platform", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_platform_answers_what_its_stores_told(tmp_path: Path) -> None:
+    (tmp_path / "places.json").write_text(json.dumps({"t1/s1": {"latitude": 35.66, "longitude": 139.7}}))
+    cast = Cast(tmp_path)
+    try:
+        told = cast.smartstore("platform", "platform", "--dir", str(tmp_path), "--json")
+
+        async def tell() -> None:
+            settings = UplinkSettings(hosts=(told["mqtt"],), client_id="s1", platform_keys=told["keys"])
+            async with wired_store(tmp_path, settings) as store:
+                store.view.set(f"stock/{GTIN}", 1, {"on_hand": 16, "available": 15})
+                await store.add(40)
+                await until(lambda: store.journal.acked_seq == 40, 60)
+                await until(lambda: not store.uplink._dirty, 60)
+
+        asyncio.run(tell())
+        status, text = ask(told, "/v1/stock?tenant=t1")
+        assert status == 200
+        assert len(json.loads(text)) == 40
+        (row,) = json.loads(ask(told, "/v1/stores")[1])
+        assert (row["store"], row["complete_to"], row["missing"]) == ("s1", 40, 0)
+        assert "smartstore_events_total 40" in ask(told, "/metrics")[1]
+        assert ask(told, "/metrics", "wrong")[0] == 401
+        assert ask(told, "/v1/stores", "")[0] == 401
+        assert ask(told, "/v1/stock-outs?tenant=t1")[1] == "[]"
+        (near,) = json.loads(ask(told, f"/v1/who-has/{GTIN}?tenant=t1&latitude=35.6&longitude=139.7")[1])
+        assert (near["store"], near["on_hand"]) == ("s1", 16)
+        assert near["distance_km"] == pytest.approx(6.67, abs=0.01), "0.06 degrees of latitude"
+        promise = f"/v1/promise/s1/{GTIN}?tenant=t1"
+        wait_until(lambda: ask(told, promise)[0] == 200, 60, "the retained state")
+        assert json.loads(ask(told, promise)[1])["available"] == 15
+        assert ask(told, "/v1/promise/s1/04569951000003?tenant=t1")[0] == 404
+        assert "gtin" in ask(told, "/v1/who-has/1234?tenant=t1")[1]
+        assert json.loads(ask(told, "/v1/footfall?tenant=t1&from_us=0&to_us=1")[1]) == []
+
+        shown = command("--dir", str(tmp_path), "--stores", "--json")
+        assert json.loads(shown.stdout)["stores"][0]["complete_to"] == 40
+        assert "complete to" in command("--dir", str(tmp_path), "--stores").stdout
+        cast.stop("platform")
+        later = json.loads(command("--dir", str(tmp_path), "--stores", "--json").stdout)["stores"]
+        assert (later[0]["complete_to"], later[0]["online"]) == (40, None), "the database knows it as well"
+    finally:
+        cast.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [(("--stores",), "platform.json"), (("--bundle", "t1"), "platform.json")]
+)
+def test_a_folder_without_a_platform_is_named(tmp_path: Path, arguments: tuple[str, ...], named: str) -> None:
+    done = command("--dir", str(tmp_path), *arguments)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr

@@ -94,6 +94,7 @@ def demo(
 
 @app.command()
 def platform(
+    *,
     directory: Annotated[Path, typer.Option("--dir", help="Where database, key and broker keep their files.")] = Path(
         "var/platform"
     ),

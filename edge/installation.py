@@ -153,6 +153,15 @@ class Installation:
         await kept
         return site
 
+    async def adopt(self, tenant: str, store: str) -> None:
+        """Be this store from now on: the planogram's store gets its ids. Raises SiteError."""
+        document = self.site_document()
+        if (document["store"]["tenant"], document["store"]["id"]) == (tenant, store):
+            return
+        document["store"] |= {"tenant": tenant, "id": store}
+        await self._runtime.replan(load_site(document))
+        await self._runtime.journal.put(SITE_KEY, document)
+
 
 def _fields(settings: type[Any]) -> list[dict[str, Any]]:
     """The settings of a kind for a form."""

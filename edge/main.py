@@ -23,6 +23,7 @@ from devices.registry import discoverers, driver_info
 from devices.transport import open_stream
 from edge import bridge
 from edge.access import Access
+from edge.access.enrolment import Enrolment, EnrolmentPorts
 from edge.clock import SystemClock
 from edge.core.engine import Engine
 from edge.core.errors import JournalError, SettingsError
@@ -36,6 +37,7 @@ from edge.core.site import Site, load_site
 from edge.crashes import SAFE_MODE_S, CrashLog, SafeMode
 from edge.discovery import Discovery
 from edge.doors import Doors
+from edge.enrolling import HttpsDoor, enrolled_settings
 from edge.health import Health, Notifier
 from edge.installation import Installation, kept_site
 from edge.jobs import Jobs
@@ -178,6 +180,8 @@ class Gateway:
         self.installation = Installation(self.runtime, self.supervisor, entries, self._store_open)
         self.doors = Doors(self.runtime, plan.state_dir)
         self.access = Access(self.journal, self.clock, self.runtime.tell)
+        self._relink = asyncio.Event()
+        self.enrolment = self._enrolment()
         self.jobs = Jobs()
         self.certificates = self._certify() if plan.api.https else None
         self.port = self.listener.getsockname()[1]
@@ -226,7 +230,8 @@ class Gateway:
         start("runtime", self.runtime.run())
         server = self._start_api(start)
         self._start_inference(start)
-        self._start_bridge(start)
+        start("bridge", self._run_bridge())
+        start("enrolment", self.enrolment.run(functools.partial(self.health.alarm, "enrolment")))
         start("watchdog", self._feed_watchdog())
         if not self.kept.clean:
             start("quick-check", self._check_file(self._store))
@@ -345,6 +350,7 @@ class Gateway:
             version=software_version(),
             started_us=self.clock.now_us(),
             access=self.access,
+            enrolment=self.enrolment,
             jobs=self.jobs,
             installation=self.installation,
             discovery=Discovery(self._finders),
@@ -383,11 +389,37 @@ class Gateway:
     def _uplink_cause(self) -> str:
         return "" if self.bridge is None else self.bridge.uplink.status.cause
 
-    def _start_bridge(self, start: Start) -> None:
+    def _enrolment(self) -> Enrolment:
+        ports = EnrolmentPorts(
+            keyed=self.journal,
+            clock=self.clock,
+            audit=self.access.audit,
+            folder=self.plan.state_dir / "platform",
+            door=HttpsDoor(),
+            trusted=lambda: self.plan.uplink.platform_keys,
+            adopt=self.installation.adopt,
+            changed=self._relink.set,
+        )
+        return Enrolment(ports)
+
+    async def _run_bridge(self) -> None:
+        """The bridge with the settings of now; made anew when enrolment brings others."""
         served = bridge.Gateway(self.runtime, self.installation)
-        self.bridge = bridge.make_bridge(served, self.plan.site, self.plan.uplink, software_version())
-        if self.bridge is not None:
-            start("bridge", self.bridge.run())
+        while True:
+            self._relink.clear()
+            settings = enrolled_settings(self.plan.uplink, self.enrolment)
+            self.bridge = bridge.make_bridge(served, self.installation.site(), settings, software_version())
+            running = [asyncio.create_task(self.bridge.run())] if self.bridge is not None else []
+            tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._relink.wait()), *running]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in running:
+                    if task.done():
+                        await task  # raises what ended it
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- watching -----------------------------------------------------------------------------------------------------
 

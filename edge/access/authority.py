@@ -41,15 +41,15 @@ class LocalAuthority:
         ca_file, key_file = self.folder / "ca.pem", self.folder / "ca.key"
         if not (ca_file.exists() and key_file.exists()):
             key = _new_key()
-            _write(key_file, _pem(key))
-            _write(ca_file, _certificate("Smart store gateway CA", key, None, now, ()))
+            write_private(key_file, _pem(key))
+            write_private(ca_file, _certificate("Smart store gateway CA", key, None, now, ()))
         authority = x509.load_pem_x509_certificate(ca_file.read_bytes())
         ca_key = serialization.load_pem_private_key(key_file.read_bytes(), None)
         if self._due(names, now):
             key = _new_key()
-            _write(self.leaf_key, _pem(key))
+            write_private(self.leaf_key, _pem(key))
             leaf = _certificate("Smart store gateway", key, (authority, ca_key), now, names)
-            _write(self.leaf, leaf + ca_file.read_bytes())
+            write_private(self.leaf, leaf + ca_file.read_bytes())
         return authority.fingerprint(hashes.SHA256()).hex()
 
     def _due(self, names: tuple[str, ...], now: datetime) -> bool:
@@ -118,7 +118,7 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Whole or not at all, readable by us only."""
     draft = path.with_suffix(".new")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -19,6 +19,7 @@ from edge.api import (
     console,
     device_routes,
     door_routes,
+    enrolment_routes,
     job_routes,
     offers_routes,
     problems,
@@ -39,6 +40,7 @@ STATIC = Path(__file__).parent / "static"
 ROUTERS = (
     routes,
     access_routes,
+    enrolment_routes,
     device_routes,
     door_routes,
     store_routes,

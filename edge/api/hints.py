@@ -21,6 +21,7 @@ HINTS = {
     "heartbeat:writer": "Check the memory card; the gateway restarts by itself.",
     "heartbeat:inference": "The model hangs; the gateway restarts by itself.",
     "certificate": "Make room on the disk; browsers warn when the certificate is over.",
+    "enrolment": "Look at the enrolment's cause; the link works until the certificate is over.",
     "journal_full": "Restore the link to the platform, or raise the quota.",
     "journal_corrupt": "Replace the memory card soon; a new journal began.",
 }

@@ -33,6 +33,8 @@ DENIED = {
     "role": 422,
     "unknown_person": 404,
     "unknown_token": 404,
+    "signature": 422,
+    "bundle_expired": 422,
 }
 STATUS_OF: dict[type[GatewayError], tuple[int, str]] = {
     SiteError: (422, "invalid_planogram"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Protocol, cast
 from fastapi import Depends, Header, Request
 
 from edge.access import Access, Person, Role
+from edge.access.enrolment import Enrolment
 from edge.api.feed import Feed
 from edge.api.problems import Problem
 from edge.core.fact import JsonValue
@@ -117,6 +118,7 @@ class Services:
     version: str
     started_us: int
     access: Access
+    enrolment: Enrolment
     jobs: Jobs
     installation: Installed
     discovery: Discovery

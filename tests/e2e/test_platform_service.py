@@ -92,3 +92,39 @@ def test_a_folder_without_a_platform_is_named(tmp_path: Path, arguments: tuple[s
     assert done.returncode == 2
     assert named in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_gateway_process_joins_with_one_command(tmp_path: Path) -> None:
+    deploy = Path(__file__).parents[2] / "deploy"
+    (tmp_path / "site.json").write_text((deploy / "first-site.json").read_text("utf-8"), "utf-8")
+    settings = tmp_path / "gateway.toml"
+    settings.write_text(
+        '[gateway]\nplanogram = "site.json"\nstate_dir = "var"\n[api]\nport = 0\nopen = true\n', "utf-8"
+    )
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    cast = Cast(tmp_path)
+    try:
+        cast.smartstore("platform", "platform", "--dir", str(tmp_path / "p"), "--json")
+        gateway = cast.smartstore("gateway", "run", "--config", str(settings), "--json")
+        made = command("--dir", str(tmp_path / "p"), "--bundle", "t1/s7")
+        (stick / "s7.smartstore-enrol").write_text(made.stdout, "utf-8")
+        line = [sys.executable, "-c", "from edge.cli import main; main()", "enrol", str(stick)]
+        line += ["--api", str(gateway["api"]), "--json"]
+        asked = subprocess.run(line, input="y\n", capture_output=True, text=True, timeout=120, check=False)
+        assert asked.returncode == 0, asked.stderr
+        assert "fingerprint of its key" in asked.stderr
+        state = json.loads(asked.stdout.splitlines()[-1])
+        assert (state["tenant"], state["store"]) == ("t1", "s7")
+
+        def arrived() -> bool:
+            rows = json.loads(command("--dir", str(tmp_path / "p"), "--stores", "--json").stdout)["stores"]
+            return [(row["store"], row["complete_to"] > 0) for row in rows] == [("s7", True)]
+
+        wait_until(arrived, 60, "the store's first facts at the platform")
+        (stick / "more.smartstore-enrol").write_text("{}", "utf-8")
+        refused = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+        assert refused.returncode == 3
+        assert "2 files" in refused.stderr
+    finally:
+        cast.stop_all()

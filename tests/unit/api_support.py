@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from edge.access import Access, Role
+from edge.access import Access, AccessDenied, Role
+from edge.access.enrolment import Enrolment, EnrolmentPorts
 from edge.access.gate import Person
 from edge.api.app import create_app
 from edge.api.services import Services
@@ -126,6 +127,7 @@ async def gateway(
         version="0",
         started_us=0,
         access=access,
+        enrolment=Enrolment(enrolment_ports(journal, clock, access, installation.adopt)),
         jobs=Jobs(),
         installation=installation,
         discovery=Discovery(dict),
@@ -143,6 +145,22 @@ async def gateway(
         await supervisor.stop_all()
     doors.close()
     access.close()
+
+
+class NoPlatform:
+    """A `PlatformDoor` that leads nowhere."""
+
+    def genuine(self, document: Mapping[str, Any], keys: Mapping[str, str]) -> bool:
+        return False
+
+    async def call(self, url: str, body: Mapping[str, str], ca: str) -> dict[str, Any]:
+        raise AccessDenied("platform_unreachable", url)
+
+
+def enrolment_ports(journal: Journal, clock: HandClock, access: Access, adopt: Any, **more: Any) -> EnrolmentPorts:
+    fields = {"keyed": journal, "clock": clock, "audit": access.audit, "folder": Path("no-such-folder"), "adopt": adopt}
+    fields |= {"door": NoPlatform(), "trusted": dict, "changed": lambda: None}
+    return EnrolmentPorts(**fields | more)
 
 
 async def people(access: Access) -> dict[str, str]:

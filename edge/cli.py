@@ -16,6 +16,7 @@ import typer
 
 from edge.api_cli import claim_label, register
 from edge.core.errors import GatewayError, SettingsError, SiteError
+from edge.enrol_cli import enrol
 
 app = typer.Typer(
     name="smartstore",
@@ -190,6 +191,7 @@ def install(
 
 
 register(app)
+app.command("enrol")(enrol)
 
 
 def main() -> None:

@@ -30,7 +30,9 @@ from cloud_bridge.ingest.platform import Platform, PlatformSettings, load_signer
 from cloud_bridge.ingest.query import Place
 from cloud_bridge.ingest.store import SqliteStore
 from cloud_bridge.settings import UplinkSettings, endpoint
-from edge.api_cli import ApiFault, Client, table
+from edge.access.bundle import fingerprint
+from edge.api_cli import table
+from edge.api_client import ApiFault, Client
 from edge.core.errors import SettingsError
 from edge.core.plain import PlainError, build
 
@@ -217,7 +219,8 @@ def _running(directory: Path) -> Running:
 
 def show_stores(directory: Path, as_json: bool) -> None:
     """Every store: complete up to where, what is missing, online. From the running platform, else from its database."""
-    client = Client(_running(directory).api, api_token(directory), directory / "ca" / "ca.pem")
+    running = _running(directory)
+    client = Client(running.api, api_token(directory), (directory / "ca" / "ca.pem").read_text(encoding="ascii"))
     try:
         rows: list[dict[str, Any]] = client.call("GET", "/v1/stores")
     except ApiFault:
@@ -259,6 +262,8 @@ def make_bundle(directory: Path, store: str, hosts: tuple[str, ...], qr: bool) -
         raise SettingsError("command line", "store", store, str(error)) from None
     finally:
         enrolments.close()
+    mark = fingerprint(base64.b64encode(signer.public_key).decode())
+    typer.echo(f"fingerprint of the platform's key, to be compared at the gateway: {mark}", err=True)
     if not qr:
         typer.echo(bundle.decode())
         return

@@ -113,7 +113,8 @@ def test_a_gateway_process_joins_with_one_command(tmp_path: Path) -> None:
         line += ["--api", str(gateway["api"]), "--json"]
         asked = subprocess.run(line, input="y\n", capture_output=True, text=True, timeout=120, check=False)
         assert asked.returncode == 0, asked.stderr
-        assert "fingerprint of its key" in asked.stderr
+        shown = asked.stderr.partition("fingerprint of its key: ")[2][:39]
+        assert f"gateway: {shown}\n" in made.stderr
         state = json.loads(asked.stdout.splitlines()[-1])
         assert (state["tenant"], state["store"]) == ("t1", "s7")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from edge.access import Role
@@ -16,6 +15,12 @@ from edge.api.services import Admin, Here, Services, Technician, Viewer
 router = APIRouter()
 Name = Annotated[str, Field(max_length=40)]
 Pin = Annotated[str, Field(max_length=128)]
+
+
+class PemResponse(Response):
+    """A certificate (RFC 8555, 9.1), also as the OpenAPI document knows it."""
+
+    media_type = "application/pem-certificate-chain"
 
 
 class Claim(BaseModel):
@@ -65,12 +70,12 @@ async def claim(here: Here, request: Request, response: Response, body: Claim) -
     return {"token": token, "name": body.name, "role": Role.ADMIN.value, "fingerprint": here.fingerprint}
 
 
-@router.get("/v1/ca.pem", tags=["access"], response_class=PlainTextResponse)
-async def ca(here: Here) -> PlainTextResponse:
+@router.get("/v1/ca.pem", tags=["access"], response_class=PemResponse)
+async def ca(here: Here) -> PemResponse:
     """The gateway's own CA, for who compares its SHA-256 with the label. Raises 404 without HTTPS."""
     if not here.ca_pem:
         raise Problem(404, "no_ca", "this gateway serves no HTTPS", "Ask it over HTTP on its own machine.")
-    return PlainTextResponse(here.ca_pem, media_type="application/x-pem-file")
+    return PemResponse(here.ca_pem)
 
 
 @router.post("/v1/session", tags=["access"])

@@ -31,6 +31,7 @@ from edge.api import (
 from edge.api import hot as hot_reads
 from edge.api.door import door
 from edge.api.guard import Guard
+from edge.api.openapi import describe
 from edge.api.quick import Quick
 from edge.api.services import Services
 from edge.api.tally import Tally
@@ -62,6 +63,7 @@ def create_app(services: Services) -> Guard:
     for room in ROUTERS:
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    describe(app)
     hot = [getattr(room, "HOT", {}) for room in (hot_reads, *ROUTERS)]
     return Guard(Quick(app, services, app.state, dict(ChainMap(*hot))), services)
 

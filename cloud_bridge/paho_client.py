@@ -28,6 +28,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from cloud_bridge.proxy import Proxy, open_tunnel, read_proxy
 from cloud_bridge.settings import Endpoint, UplinkSettings
 from edge.core.errors import UplinkError
 from edge.core.ports import LinkListener, Message
@@ -55,17 +56,32 @@ class Identity:
     password: str = ""
 
 
+def _secret(key: str, path: str) -> str:
+    """What a file keeps, "" without one. Raises UplinkError."""
+    try:
+        return Path(path).read_text("utf-8").strip() if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UplinkError(f"{key} = {path!r}: {error}") from None
+
+
+class TunnelledClient(Client):
+    """paho's client through an HTTP proxy: paho itself would want another package for that (its `proxy_set`)."""
+
+    proxy: Proxy | None = None
+
+    def _create_socket_connection(self) -> socket.socket:
+        if self.proxy is None:
+            return super()._create_socket_connection()
+        return open_tunnel(self.proxy, self._host, self._port, self._connect_timeout)
+
+
 class PahoLinks:
     """A link factory: makes links to endpoints, and remembers which version of MQTT each broker spoke."""
 
     def __init__(self, settings: UplinkSettings) -> None:
         """Raises UplinkError for a password file that cannot be read."""
-        password = ""
-        if settings.password_file:
-            try:
-                password = Path(settings.password_file).read_text("utf-8").strip()
-            except OSError as error:
-                raise UplinkError(f"password_file = {settings.password_file!r}: {error}") from None
+        password = _secret("password_file", settings.password_file)
+        self.proxy = read_proxy(settings.proxy, _secret("proxy_file", settings.proxy_file))
         self.identity = Identity(settings.client_id, settings.username, password)
         self.settings = settings
         self.spoken: dict[Endpoint, MQTTProtocolVersion] = {}
@@ -243,7 +259,7 @@ class _Session:
     def _client(self, will: Message, context: ssl.SSLContext | None) -> Client:
         settings, identity = self._links.settings, self._links.identity
         persistent = settings.persistent_session
-        client = Client(
+        client = TunnelledClient(
             CallbackAPIVersion.VERSION2,
             identity.client_id,
             clean_session=None if self._version is V5 else not persistent,
@@ -251,6 +267,7 @@ class _Session:
             transport="websockets" if self._endpoint.websocket else "tcp",
             reconnect_on_failure=False,
         )
+        client.proxy = self._links.proxy
         client.connect_timeout = settings.connect_timeout_s
         client.max_inflight_messages = 0  # our own window; paho would scan its own on each ack
         client.will_set(will.topic, will.payload, will.qos, will.retain)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from cloud_bridge.keys import KEY_BYTES, KeyRing
+from cloud_bridge.proxy import read_proxy
 from edge.core.plain import PlainError
 
 _SCHEMES = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
@@ -48,7 +49,11 @@ def endpoint(address: str, key: str = "hosts") -> Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class UplinkSettings:
-    """``[uplink]``. Paths are resolved by the composition root; keys are base64 of 32 bytes by name."""
+    """``[uplink]``. Paths are resolved by the composition root; keys are base64 of 32 bytes by name.
+
+    ``hosts`` are tried in order, such as mqtts on 8883 and then wss on 443, for networks that let only HTTPS out.
+    ``proxy``: an HTTP proxy (http://proxy:3128) for broker and enrolment; ``proxy_file`` has its ``user:password``.
+    """
 
     hosts: tuple[str, ...] = ()
     client_id: str = ""
@@ -71,6 +76,8 @@ class UplinkSettings:
     backoff_most_s: float = 30.0
     trust_puback: bool = False
     connect_every_s: float = 0.0
+    proxy: str = ""
+    proxy_file: str = ""
     stay_s: float = 30.0
 
     def __post_init__(self) -> None:
@@ -82,6 +89,7 @@ class UplinkSettings:
             raise PlainError("window", self.window, "40 to 100 messages in flight")
         if self.rate_per_s < 0:
             raise PlainError("rate_per_s", self.rate_per_s, "events a second, 0 for unlimited")
+        read_proxy(self.proxy)
         self.keyring()
 
     def endpoints(self) -> tuple[Endpoint, ...]:

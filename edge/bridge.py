@@ -25,7 +25,7 @@ from edge.remote import RemoteCommands
 from edge.runtime import Runtime
 from edge.settings import SettingsFile
 
-FILES = ("password_file", "ca_file", "cert_file", "key_file")
+FILES = ("password_file", "proxy_file", "ca_file", "cert_file", "key_file")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from cloud_bridge.contract.signed import is_genuine
 from cloud_bridge.keys import KeyRing
+from cloud_bridge.paho_client import PahoLinks
+from cloud_bridge.proxy import Proxy, open_tunnel
 from cloud_bridge.settings import UplinkSettings
 from edge.access import AccessDenied
 from edge.access.enrolment import Enrolment
@@ -25,7 +27,11 @@ REACH_IT = "Check network and address, then try again; the bundle stays good unt
 
 
 class HttpsDoor:
-    """`PlatformDoor` over HTTPS (TLS 1.3, the bundle's CA and no other)."""
+    """`PlatformDoor` over HTTPS (TLS 1.3, the bundle's CA and no other), by the uplink's proxy where it has one."""
+
+    def __init__(self, settings: UplinkSettings | None = None) -> None:
+        """settings: of the uplink. Raises UplinkError for a file of credentials that cannot be read."""
+        self._proxy = PahoLinks(settings).proxy if settings is not None else None
 
     def genuine(self, document: Mapping[str, JsonValue], keys: Mapping[str, str]) -> bool:
         """Whether the key that the bundle names signed it."""
@@ -35,7 +41,7 @@ class HttpsDoor:
     async def call(self, url: str, body: Mapping[str, str], ca: str) -> dict[str, Any]:
         """POST and read the answer, in a thread. Raises AccessDenied."""
         try:
-            status, content = await asyncio.to_thread(_post, url, json.dumps(body).encode(), ca)
+            status, content = await asyncio.to_thread(_post, url, json.dumps(body).encode(), ca, self._proxy)
             answer = json.loads(content)
         except ssl.SSLCertVerificationError as error:
             detail = f"{url}: its certificate is not good: {error.verify_message}"
@@ -49,7 +55,7 @@ class HttpsDoor:
         return answer
 
 
-def _post(url: str, body: bytes, ca: str) -> tuple[int, bytes]:
+def _post(url: str, body: bytes, ca: str, proxy: Proxy | None) -> tuple[int, bytes]:
     """Status and content. Raises OSError (also for an answer that is no HTTP), ValueError."""
     import http.client  # noqa: PLC0415 (a megabyte that is needed once in 60 days)
 
@@ -57,8 +63,12 @@ def _post(url: str, body: bytes, ca: str) -> tuple[int, bytes]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=ca)
-    link = http.client.HTTPSConnection(parts.hostname or "", parts.port or 443, timeout=TIMEOUT_S, context=context)
+    host, port = parts.hostname or "", parts.port or 443
+    link = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
     try:
+        if proxy is not None:
+            tunnel = open_tunnel(proxy, host, port, TIMEOUT_S)
+            link.sock = context.wrap_socket(tunnel, server_hostname=host)
         link.request("POST", parts.path, body, {"Content-Type": "application/json"})
         answer = link.getresponse()
         return answer.status, answer.read(MAX_ANSWER_BYTES)

@@ -395,7 +395,7 @@ class Gateway:
             clock=self.clock,
             audit=self.access.audit,
             folder=self.plan.state_dir / "platform",
-            door=HttpsDoor(),
+            door=HttpsDoor(self.plan.uplink),
             trusted=lambda: self.plan.uplink.platform_keys,
             adopt=self.installation.adopt,
             changed=self._relink.set,

@@ -187,30 +187,40 @@ def mosquitto_broker(
     tls: TlsFiles | None = None,
     acl: Path | None = None,
     persistent: bool = False,
+    websocket_port: int = 0,
 ) -> Broker:
-    """mosquitto, MQTT 5 and 3.1.1; with `tls` only for client certificates, whose common name is the user of `acl`."""
+    """mosquitto, MQTT 5 and 3.1.1; with `tls` only for client certificates, whose common name is the user of `acl`.
+
+    With `websocket_port` it listens there as well, for MQTT over WebSocket, under the same rules.
+    """
     program = mosquitto_program()
     if program is None:
         raise BrokerError("mosquitto is missing: install it with apt-get install mosquitto")
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port(host)
     lines = [
-        f"listener {port} {host}",
         "set_tcp_nodelay true",
         "max_inflight_messages 100",
         "max_queued_messages 0",
         "persistence true\nautosave_interval 1\nautosave_on_changes true" if persistent else "persistence false",
         f"persistence_location {folder}/",
-        f"allow_anonymous {'false' if tls else 'true'}",
         "log_type error\nlog_type warning",
         *(["user root"] if os.geteuid() == 0 else []),  # else it becomes a user who may not write the folder
     ]
-    if tls is not None:
-        lines += [f"cafile {tls.ca}", f"certfile {tls.certificate}", f"keyfile {tls.key}", "tls_version tlsv1.3"]
-        lines += ["require_certificate true", "use_identity_as_username true"]
-        lines += [f"crlfile {tls.revoked}"] if tls.revoked is not None else []
     if acl is not None:
         lines.append(f"acl_file {acl}")
+    lines += [f"listener {port} {host}", *_mosquitto_rules(tls)]
+    if websocket_port:
+        lines += [f"listener {websocket_port} {host}", "protocol websockets", *_mosquitto_rules(tls)]
     config = folder / "mosquitto.conf"
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return Broker(program, ["-c", str(config)], folder / "mosquitto.log", host, port)
+
+
+def _mosquitto_rules(tls: TlsFiles | None) -> list[str]:
+    """Who may connect to a listener."""
+    if tls is None:
+        return ["allow_anonymous true"]
+    rules = ["allow_anonymous false", f"cafile {tls.ca}", f"certfile {tls.certificate}", f"keyfile {tls.key}"]
+    rules += ["tls_version tlsv1.3", "require_certificate true", "use_identity_as_username true"]
+    return [*rules, f"crlfile {tls.revoked}"] if tls.revoked is not None else rules

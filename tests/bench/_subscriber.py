@@ -86,10 +86,14 @@ class Subscriber:
                 continue
             (n_topic,) = struct.unpack_from("!H", rest)
             acks += b"\x40\x02" + bytes(rest[2 + n_topic : 4 + n_topic])
-            if rest[2 : 2 + n_topic].tobytes().split(b"/")[4] == b"events":
+            if self.wants(rest[2 : 2 + n_topic].tobytes()):
                 self._take(rest[4 + n_topic :].tobytes())
         if acks:
             self.socket.sendall(acks)
+
+    def wants(self, topic: bytes) -> bool:
+        """Whether messages of this topic are counted."""
+        return topic.split(b"/")[4] == b"events"
 
     def _take(self, payload: bytes) -> None:
         self.messages += 1

@@ -33,7 +33,7 @@ def run(argv: list[str]) -> dict[str, object]:
     parser.add_argument("--connections", type=int, default=1_000)
     parser.add_argument("--facts", type=int, default=200, help="facts a store in the outage")
     parser.add_argument("--live", type=int, default=3, help="facts a store in live mode")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=len(TENANTS), help="one a core of the machine measured")
     parser.add_argument("--sync", default=SYNC_INTERVAL, help="sync_interval of JetStream")
     parser.add_argument("--kills", type=int, default=3)
     options = parser.parse_args(argv)

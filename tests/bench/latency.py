@@ -1,6 +1,7 @@
 """Urgent fact → commit (FULL) → uplink → mosquitto → independent subscriber, at a steady rate.
 
 The time runs from the fact's own engine time (`monous`, the machine's monotonic clock) to its bytes at the subscriber.
+The peer, thingsboard-gateway, is measured beside it where it is installed (`_thingsboard`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from cloud_bridge.ingest.broker import mosquitto_broker
 from tests.bench._subscriber import Subscriber, percentile
+from tests.bench._thingsboard import installed, measure
 from tests.bench.drain import heard, store_process
 
 
@@ -26,7 +28,18 @@ def run(argv: list[str]) -> dict[str, object]:
 
 async def _run(folder: Path, rate: float, seconds: float) -> dict[str, object]:
     async with mosquitto_broker(folder / "mosquitto") as broker:
-        return await asyncio.to_thread(_measure, folder, broker.port, rate, seconds)
+        ours = await asyncio.to_thread(_measure, folder, broker.port, rate, seconds)
+    return {**ours, **await _peer(folder / "peer", rate, seconds)}
+
+
+async def _peer(folder: Path, rate: float, seconds: float) -> dict[str, object]:
+    """thingsboard-gateway beside ours, null where its environment was not made (see `_thingsboard`)."""
+    names = ("p50_ms", "p99_ms", "facts", "heard")
+    if installed() is None:
+        return {f"thingsboard_{name}": None for name in names}
+    async with mosquitto_broker(folder / "source") as source, mosquitto_broker(folder / "server") as server:
+        found = await asyncio.to_thread(measure, folder, (source.port, server.port), rate, seconds)
+    return {f"thingsboard_{name}": found[name] for name in names}
 
 
 def _measure(folder: Path, port: int, rate: float, seconds: float) -> dict[str, object]:

@@ -41,7 +41,8 @@ def bridge_rows(scale: str, rest: list[str]) -> list[Row]:
     module = importlib.import_module("tests.fault.bridge")
     told = module.run(rest or BRIDGE_COUNTS[scale])
     return [
-        Row(row["promise"], row["tried"], row["failed"], row["figure"], "bridge", "", 0, 0.0) for row in told["rows"]
+        Row(row["promise"], row["tried"], row["failed"], row["figure"], "bridge", row["name"], 0, row["seconds"])
+        for row in told["rows"]
     ]
 
 
@@ -83,8 +84,7 @@ def run_parts(options: argparse.Namespace, rest: list[str], say) -> list[Row]:
         campaign = Campaign(options.scale, options.seed, say, resume=not options.fresh, state=state)
         for part in options.parts or names():
             if part == "bridge":
-                if options.only is None:
-                    rows += bridge_rows(options.scale, rest)
+                rows += _bridge(options, rest)
                 continue
             for promise in promises(part):
                 if options.only not in (None, promise.name):
@@ -94,6 +94,15 @@ def run_parts(options: argparse.Namespace, rest: list[str], say) -> list[Row]:
                 row = campaign.run(part, promise)
                 rows += [row] if row is not None else []
     return rows
+
+
+def _bridge(options: argparse.Namespace, rest: list[str]) -> list[Row]:
+    known = [row.__name__ for row in importlib.import_module("tests.fault.bridge").ROWS]
+    if options.only is None:
+        return bridge_rows(options.scale, rest)
+    if options.only not in known:
+        return []
+    return bridge_rows(options.scale, [*(rest or BRIDGE_COUNTS.get(options.scale, [])), "--only", options.only])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,11 @@ from tests.bench._store_process import fill, tell
 from tests.e2e.bridge_wires import WiredStore, change, wired_store
 
 
+def resident_kib() -> int:
+    """Memory in use now (proc(5), statm: second field, pages)."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize() // 1024
+
+
 async def steady(store: WiredStore, state: dict[str, float]) -> None:
     """Commit facts at the rate asked for; a seq is told only when it is on the disk."""
     while True:
@@ -46,13 +51,11 @@ async def obey(store: WiredStore, state: dict[str, float], lines: asyncio.Queue[
         elif word == "rate":
             state["rate"] = float(number)
         elif word == "go" and uplink is None:
-            before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            tell(rss_kib=resident_kib())
             uplink = asyncio.create_task(store.uplink.run())
-            tell(rss_kib=before_kib)
         elif word == "stat":
             box = store.uplink._box
-            rss_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            told = {"last": store.journal.last_seq, "acked": store.journal.acked_seq, "rss_kib": rss_kib}
+            told = {"last": store.journal.last_seq, "acked": store.journal.acked_seq, "rss_kib": resident_kib()}
             tell(**told, delivered=box.delivered_seq, flying=box.in_flight, up=store.uplink.status.connected)
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from devices.driver import Driver, DriverContext
 from devices.registry import driver_info, kinds
-from devices.transport import open_stream
+from devices.transport import ByteStream, Tap, open_stream
 from edge.core.errors import SettingsError
 from edge.core.fact import JsonValue
 from edge.core.observation import DeviceState, DeviceStatus
@@ -28,6 +30,8 @@ from edge.supervisor import Supervised, Supervisor
 DEVICE_KEY = "installation/device/"
 SITE_KEY = "installation/site"
 DEVICES_LIMIT = 200
+NO_STORE = ("unclaimed", "new-store")
+"""Tenant and store of deploy/first-site.json: such a gateway may become any store, once."""
 
 
 def kept_site(keyed: Mapping[str, JsonValue], planned: Site) -> Site:
@@ -57,6 +61,7 @@ class Installation:
     ) -> None:
         self._runtime, self._supervisor, self._store_open = runtime, supervisor, store_open
         self._entries = {entry.id: entry for entry in entries}
+        self._taps: dict[str, tuple[Path, int]] = {}
         self._group: asyncio.TaskGroup | None = None
         for key in runtime.journal.keys(DEVICE_KEY):
             row = runtime.journal.get(key)
@@ -92,9 +97,13 @@ class Installation:
             rows.append({"kind": kind, "title": info.title, "settings": _fields(info.settings)})
         return rows
 
+    def check(self, entry: DeviceEntry) -> None:
+        """Raises PlainError for a kind or a setting that cannot be."""
+        build(driver_info(entry.kind).settings, entry.settings, f"device {entry.id}: settings")
+
     async def put(self, entry: DeviceEntry) -> None:
         """Add a position, or change it: its driver starts anew. Raises PlainError naming key, value, expectation."""
-        build(driver_info(entry.kind).settings, entry.settings, "settings")
+        self.check(entry)
         if entry.id not in self._entries and len(self._entries) >= DEVICES_LIMIT:
             raise PlainError("devices", len(self._entries), f"at most {DEVICES_LIMIT} devices")
         row: JsonValue = {"id": entry.id, "kind": entry.kind, "settings": entry.settings}
@@ -111,11 +120,33 @@ class Installation:
         self._say_offline(device_id, "retired", "taken out of service")
         self._runtime.health.devices.pop(device_id, None)
 
+    async def tap(self, device_id: str, path: Path | None, max_bytes: int = 0) -> None:
+        """Record the device's link into a file at its next connection, None: no longer; the link starts anew."""
+        self._taps.pop(device_id, None)
+        if path is not None:
+            self._taps[device_id] = (path, max_bytes)
+        entry = self._entries.get(device_id)
+        if entry is not None:
+            await self._supervisor.stop(device_id)
+            self._launch(entry)
+
+    async def _open(self, device_id: str, moniker: str) -> ByteStream:
+        stream = await open_stream(moniker)
+        path, max_bytes = self._taps.get(device_id, (None, 0))
+        if path is None or path.exists():  # a link that broke is not recorded twice into one file
+            return stream
+        try:
+            return Tap(stream, path, moniker, max_bytes)
+        except OSError:
+            await stream.close()
+            raise
+
     def _launch(self, entry: DeviceEntry) -> None:
         info = driver_info(entry.kind)
         settings = build(info.settings, entry.settings, "settings")
         counters: dict[str, int] = {}
-        context = DriverContext(entry.id, self._runtime.clock_us, open_stream, counters, self._store_open)
+        opening = functools.partial(self._open, entry.id)
+        context = DriverContext(entry.id, self._runtime.clock_us, opening, counters, self._store_open)
         health = DeviceHealth(entry.kind, counters=counters)
         before = self._runtime.health.devices.get(entry.id)
         if before is not None:
@@ -141,7 +172,8 @@ class Installation:
     async def use_site(self, document: Mapping[str, Any], actor: str, command_id: str) -> Site:
         """Put a planogram into effect at once. Raises SiteError; then nothing has changed."""
         site = load_site(document)
-        if (site.store.id, site.store.tenant) != (self.site().store.id, self.site().store.tenant):
+        own = (self.site().store.tenant, self.site().store.id)
+        if own not in ((site.store.tenant, site.store.id), NO_STORE):
             expected = f"{self.site().store.tenant}/{self.site().store.id}, the store of this gateway"
             raise SettingsError("planogram", "store", f"{site.store.tenant}/{site.store.id}", expected)
         changed = [row for row in site.products if self.site().product_by_gtin.get(row.gtin) != row]

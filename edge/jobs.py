@@ -51,19 +51,27 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._keys: dict[str, str] = {}
         self._count = 0
 
-    def start(self, kind: str, target: str, actor: str, work: Work) -> Job:
-        """Begin a job. Raises JobsBusy."""
+    def start(self, kind: str, target: str, actor: str, work: Work, *, key: str = "") -> Job:
+        """Begin a job; the same key of the same person again is the same job while it is known. Raises JobsBusy."""
+        once = f"{actor}/{kind}/{target}/{key}" if key else ""
+        known = self._jobs.get(self._keys.get(once, ""))
+        if known is not None:
+            return known
         if len(self._tasks) >= RUNNING_LIMIT:
             raise JobsBusy(f"jobs: {len(self._tasks)} run already, expected at most {RUNNING_LIMIT}")
         self._count += 1
         job = self._jobs[f"job-{self._count}"] = Job(f"job-{self._count}", kind, target, actor)
         for old in [key for key, one in self._jobs.items() if one.state != "running"][: len(self._jobs) - KEPT]:
             del self._jobs[old]
+        self._keys = {name: job_id for name, job_id in self._keys.items() if job_id in self._jobs}
+        if once:
+            self._keys[once] = job.id
         task = asyncio.create_task(self._run(job, work), name=job.id)
         self._tasks[job.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        task.add_done_callback(lambda _: self._ended(job))
         return job
 
     async def _run(self, job: Job, work: Work) -> None:
@@ -86,6 +94,12 @@ class Jobs:
         except asyncio.CancelledError:
             job.state = "cancelled"
         self._note(job)
+
+    def _ended(self, job: Job) -> None:
+        self._tasks.pop(job.id, None)
+        if job.state == "running":  # cancelled before it took its first step
+            job.state = "cancelled"
+            self._note(job)
 
     def _note(self, job: Job) -> None:
         job.version += 1

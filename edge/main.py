@@ -45,6 +45,7 @@ from edge.journal import Journal, JournalSettings, Kept, Store, ThreadWriter
 from edge.journal.log import open_store
 from edge.logbook import Logbook
 from edge.metrics import Sample, gateway_samples
+from edge.recordings import Recordings
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings, SettingsFile
 from edge.store_engine import make_engine
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 Start = Callable[[str, Coroutine[Any, Any, None]], None]
 WATCHDOG_S = 30.0
 UPLINK_NUMBERS = ("connected", "connects", "facts_sent", "messages_sent", "acked_seq", "backlog")
+RESTART_S = 1.0  # the answer leaves first; systemd starts us again
 FAREWELL_S = 3.0  # at a stop, the platform gets so long to take the last facts
 FATAL_EXIT = 74  # EX_IOERR: systemd starts us again, the journal is read anew
 
@@ -221,6 +223,9 @@ class Gateway:
         """Ask `run` to end."""
         self._stop.set()
 
+    def _restart_soon(self) -> None:
+        asyncio.get_running_loop().call_later(RESTART_S, self.stop)
+
     async def run(self, ready: Callable[[Gateway], None] | None = None) -> None:
         """Serve until `stop`. Raises the JournalError that ended it, if one did."""
         tasks: list[asyncio.Task[None]] = []
@@ -359,6 +364,8 @@ class Gateway:
             doors=self.doors,
             logbook=self.logbook,
             measures=self._measures,
+            recordings=Recordings(self.plan.state_dir / "recordings", self.installation),
+            restart=self._restart_soon,
             fingerprint=self.fingerprint,
             ca_pem=self.certificates.ca_pem if self.certificates else "",
         )

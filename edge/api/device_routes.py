@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from edge.api.documents import device_row
 from edge.api.etag import check_match, etag_of
+from edge.api.listing import SAME, IfNoneMatch, Paged, Row, whole
 from edge.api.placement import Place, placed, rows_of
 from edge.api.problems import Problem
 from edge.api.services import Here, Key, Services, Technician, Viewer, carry_out
@@ -66,11 +67,11 @@ def plain(entry: DeviceEntry) -> dict[str, Any]:
     return {"id": entry.id, "kind": entry.kind, "settings": entry.settings}
 
 
-@router.get("/v1/kinds")
-async def kinds(here: Here, who: Viewer) -> list[dict[str, Any]]:
+@router.get("/v1/kinds", response_model=list[Row], responses=SAME)
+async def kinds(here: Here, who: Viewer, if_none_match: IfNoneMatch = None) -> Response:
     """Kinds of devices that can be set up, with their settings."""
     del who
-    return here.installation.kinds()
+    return whole(here.installation.kinds(), if_none_match)
 
 
 @router.get("/v1/devices/{device_id}")
@@ -99,19 +100,24 @@ async def put_device(
     here: Here, who: Technician, device_id: DeviceId, body: DeviceIn, response: Response, if_match: Match = None
 ) -> dict[str, Any]:
     """Set a position up, or change it; its driver starts anew. 409 with both versions if somebody else was first."""
-    current = here.installation.entries().get(device_id)
     wanted = DeviceEntry(device_id, body.kind, body.settings)
-    check_match(if_match, plain(current) if current else None, plain(wanted))
-    await here.installation.put(wanted)
+    async with here.editing:
+        current = here.installation.entries().get(device_id)
+        check_match(if_match, plain(current) if current else None, plain(wanted))
+        await here.installation.put(wanted)
     await here.access.audit.add(who.name, "change_device" if current else "add_device", device_id, body.kind)
     response.headers["ETag"] = etag_of(plain(wanted))
     return device_row(here, device_id) | {"settings": wanted.settings, "places": places_of(here, device_id)}
 
 
 @router.get("/v1/devices/{device_id}/place")
-async def place_of(here: Here, who: Viewer, device_id: DeviceId) -> dict[str, Any]:
-    """Where the device stands: what its kind can be given (antennas, cells, zone, inward), with what is set now."""
+async def place_of(here: Here, who: Viewer, device_id: DeviceId, response: Response) -> dict[str, Any]:
+    """Where the device stands: what its kind can be given (antennas, cells, zone, inward), with what is set now.
+
+    The ETag is the planogram's, of which a place is a part.
+    """
     del who
+    response.headers["ETag"] = etag_of(here.installation.site_document())
     return rows_of(here.site, device_id, entry_of(here, device_id).kind)
 
 
@@ -121,28 +127,36 @@ async def put_place(
 ) -> dict[str, Any]:
     """Place the device on the planogram, at once; the planogram's own checks name what does not fit."""
     entry = entry_of(here, device_id)
-    current = here.installation.site_document()
-    wanted = placed(current, device_id, body)
-    check_match(if_match, current, wanted)
-    fields = set(rows_of(here.site, device_id, entry.kind))
-    foreign = sorted(body.model_dump(exclude_none=True).keys() - fields)
-    if foreign:
-        detail = f"{', '.join(foreign)}: a {entry.kind} is placed by {', '.join(sorted(fields)) or 'nothing'}"
-        raise Problem(422, "other_place", detail, "GET this address to see what the device takes.")
-    await here.installation.use_site(wanted, who.name, f"api-{secrets.token_hex(8)}")
+    async with here.editing:
+        current = here.installation.site_document()
+        wanted = placed(current, device_id, body)
+        check_match(if_match, current, wanted)
+        fields = set(rows_of(here.site, device_id, entry.kind))
+        foreign = sorted(body.model_dump(exclude_none=True).keys() - fields)
+        if foreign:
+            detail = f"{', '.join(foreign)}: a {entry.kind} is placed by {', '.join(sorted(fields)) or 'nothing'}"
+            raise Problem(422, "other_place", detail, "GET this address to see what the device takes.")
+        await here.installation.use_site(wanted, who.name, f"api-{secrets.token_hex(8)}")
     await here.access.audit.add(who.name, "place_device", device_id, ", ".join(places_of(here, device_id)))
     response.headers["ETag"] = etag_of(here.installation.site_document())
     return {"id": device_id, "places": places_of(here, device_id), **rows_of(here.site, device_id, entry.kind)}
 
 
 @router.post("/v1/devices/{device_id}/replace")
-async def replace(here: Here, who: Technician, device_id: DeviceId, body: DeviceIn) -> dict[str, Any]:
+async def replace(
+    here: Here, who: Technician, device_id: DeviceId, body: DeviceIn, response: Response, if_match: Match = None
+) -> dict[str, Any]:
     """New hardware at the same position: place, lanes, calibration history and planogram stay, the link may change."""
     entry = entry_of(here, device_id)
     if body.kind != entry.kind:
         detail = f"kind = {body.kind!r}: expected {entry.kind!r}, the kind of this position"
         raise Problem(422, "other_kind", detail, "Retire this position and set up a new one.")
-    await here.installation.put(DeviceEntry(device_id, entry.kind, entry.settings | body.settings))
+    async with here.editing:
+        entry = entry_of(here, device_id)
+        wanted = DeviceEntry(device_id, entry.kind, entry.settings | body.settings)
+        check_match(if_match, plain(entry), plain(wanted))
+        await here.installation.put(wanted)
+    response.headers["ETag"] = etag_of(plain(wanted))
     old = here.health.devices[device_id].serial
     await here.access.audit.add(who.name, "replace_device", device_id, f"was {old}" if old else "")
     return device_row(here, device_id) | {"replaced_serial": old, "places": places_of(here, device_id)}
@@ -151,8 +165,9 @@ async def replace(here: Here, who: Technician, device_id: DeviceId, body: Device
 @router.delete("/v1/devices/{device_id}")
 async def retire(here: Here, who: Technician, device_id: DeviceId) -> dict[str, str]:
     """Take a position out of service; its history stays."""
-    entry_of(here, device_id)
-    await here.installation.retire(device_id)
+    async with here.editing:
+        entry_of(here, device_id)
+        await here.installation.retire(device_id)
     await here.access.audit.add(who.name, "retire_device", device_id)
     return {"id": device_id}
 
@@ -173,14 +188,14 @@ async def identify(here: Here, who: Technician, device_id: DeviceId, body: Ident
 
 
 @router.post("/v1/devices/{device_id}/test", status_code=202)
-async def test(here: Here, who: Technician, device_id: DeviceId, body: Test) -> dict[str, Any]:
+async def watch(here: Here, who: Technician, device_id: DeviceId, body: Test, key: Key = None) -> dict[str, Any]:
     """Watch the device while a person uses it (push the shelf, take one, walk through): a job with what was heard."""
     entry_of(here, device_id)
 
     async def work(tell: Any) -> dict[str, Any]:
         return await _watch(here, device_id, body.seconds, tell)
 
-    return here.jobs.start("test", device_id, who.name, work).as_json()
+    return here.jobs.start("test", device_id, who.name, work, key=key or "").as_json()
 
 
 async def _watch(here: Services, device_id: str, seconds: float, tell: Any) -> dict[str, Any]:
@@ -216,11 +231,11 @@ async def _watch(here: Services, device_id: str, seconds: float, tell: Any) -> d
 # --- lanes ------------------------------------------------------------------------------------------------------------
 
 
-@router.get("/v1/lanes")
-async def lanes(here: Here, who: Viewer) -> list[dict[str, Any]]:
-    """Every weighed lane with its shelf, cells and products."""
+@router.get("/v1/lanes", response_model=list[Row], responses=SAME)
+async def lanes(here: Here, who: Viewer, page: Paged) -> Response:
+    """Every weighed lane with its shelf, cells and products, by id."""
     del who
-    return [
+    rows = (
         {
             "id": lane.id,
             "shelf": lane.shelf,
@@ -228,12 +243,22 @@ async def lanes(here: Here, who: Viewer) -> list[dict[str, Any]]:
             "gtins": list(lane.gtins),
         }
         for lane in here.site.lanes
-    ]
+    )
+    return page.of(rows, lambda row: str(row["id"]))
+
+
+def _connected(here: Services, lane_id: str) -> None:
+    """Counts from before a cable came off are no measure. Raises LinkLost naming the device."""
+    for cell in next((lane.cells for lane in here.site.lanes if lane.id == lane_id), ()):
+        device = here.health.devices.get(cell.device)
+        if device is not None and device.state is DeviceState.OFFLINE:
+            raise LinkLost(cell.device, device.detail or device.cause)
 
 
 @router.post("/v1/lanes/{lane_id}/tare")
 async def tare(here: Here, who: Technician, lane_id: LaneId, key: Key = None) -> dict[str, str]:
     """Set the zero of an empty lane."""
+    _connected(here, lane_id)
     return {"id": await carry_out(here, who, "tare_lane", {"lane": lane_id}, key), "lane": lane_id}
 
 
@@ -242,6 +267,7 @@ async def span(here: Here, who: Technician, lane_id: LaneId, body: Span, key: Ke
     """Set the scale of a lane with a known mass, or a number of units, on it."""
     if (body.mass_g is None) == (body.units is None):
         raise Problem(422, "invalid_input", "mass_g, units: expected one of the two", "Name the mass or the units.")
+    _connected(here, lane_id)
     args: dict[str, Any] = {"lane": lane_id, "mass_g": body.mass_g, "units": body.units}
     chosen = {name: value for name, value in args.items() if value is not None}
     return {"id": await carry_out(here, who, "span_lane", chosen, key), "lane": lane_id}

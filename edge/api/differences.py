@@ -35,6 +35,8 @@ def _named(entries: list[Any]) -> dict[str, Any]:
 
 def _name(entry: Any, index: int) -> str:
     if isinstance(entry, Mapping):
+        if "device" in entry and "cell" in entry:
+            return f"{entry['device']} cell {entry['cell']}"
         return next((str(entry[name]) for name in _NAMES if name in entry), str(index))
     return str(index)
 

@@ -16,6 +16,8 @@ from edge.api.problems import Problem, problem_response
 from edge.api.services import Services
 
 BODY_LIMIT = 1 << 20
+LARGE = frozenset({"/v1/planogram", "/v1/configuration"})  # whole documents, from technicians only
+LARGE_LIMIT = 8 << 20
 HOSTS_KEPT = 32  # headers found good are not taken apart again
 COOKIE = "smartstore-session"
 FOR_MACHINES = ("/v1/", "/metrics")  # these are answered by a status, never sent to a page
@@ -56,14 +58,14 @@ class Guard:
         refusal = self._refusal(scope, headers)
         if refusal is None:
             self._identify(scope, headers)
-            refusal = self._unclaimed(scope)
+            refusal = self._unclaimed(scope) or _too_large(scope, headers)
         if refusal is not None:
             if refusal.status == 303:
                 await _redirect(guarded, refusal.detail)
             else:
                 await problem_response(refusal)(scope, receive, guarded)
             return
-        await self._app(scope, _limited(receive), guarded)
+        await self._app(scope, _limited(receive, _limit(scope)), guarded)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Problem | None:
         host = headers.get(b"host", b"").decode("latin-1")
@@ -75,9 +77,6 @@ class Guard:
             foreign = headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin")
             if foreign or (origin and urlsplit(origin).netloc.lower() != host.lower()):
                 return Problem(403, "cross_origin", f"Origin = {origin[:100]!r}: another site may not do this")
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > BODY_LIMIT:
-            return Problem(413, "too_large", f"a body of {length[:20].decode('latin-1')} bytes: at most {BODY_LIMIT}")
         return None
 
     def _known(self, host: str) -> bool:
@@ -148,7 +147,21 @@ def _with_headers(send: Send) -> Send:
     return guarded
 
 
-def _limited(receive: Receive) -> Receive:
+def _limit(scope: Scope) -> int:
+    """Bytes that this body may have."""
+    person = scope["person"]
+    large = scope["path"] in LARGE and person is not None and person.role.may(Role.TECHNICIAN)
+    return LARGE_LIMIT if large else BODY_LIMIT
+
+
+def _too_large(scope: Scope, headers: dict[bytes, bytes]) -> Problem | None:
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) <= _limit(scope):
+        return None
+    return Problem(413, "too_large", f"a body of {length[:20].decode('latin-1')} bytes: at most {_limit(scope)}")
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
     """A body without a declared length is counted as it comes."""
     taken = 0
 
@@ -156,8 +169,8 @@ def _limited(receive: Receive) -> Receive:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > BODY_LIMIT:
-            raise HTTPException(413, f"the body has more than {BODY_LIMIT} bytes")
+        if taken > limit:
+            raise HTTPException(413, f"the body has more than {limit} bytes")
         return message
 
     return limited

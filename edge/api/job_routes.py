@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from edge.api.problems import Problem
-from edge.api.services import Here, Technician, Viewer
+from edge.api.services import Here, Key, Technician, Viewer
 from edge.jobs import Job
 
 router = APIRouter(tags=["jobs"])
@@ -27,7 +27,7 @@ class Look(BaseModel):
 
 
 @router.post("/v1/discovery", status_code=202)
-async def discover(here: Here, who: Technician, body: Look) -> dict[str, Any]:
+async def discover(here: Here, who: Technician, body: Look, key: Key = None) -> dict[str, Any]:
     """Look for devices: a job whose result are candidates, with those that are set up already marked."""
 
     async def work(tell: Any) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ async def discover(here: Here, who: Technician, body: Look) -> dict[str, Any]:
         serials = {device.serial: name for name, device in here.health.devices.items() if device.serial}
         return [row | {"position": taken.get(row["moniker"]) or serials.get(row["identity"], "")} for row in found]
 
-    return here.jobs.start("discovery", ", ".join(body.networks), who.name, work).as_json()
+    return here.jobs.start("discovery", ", ".join(body.networks), who.name, work, key=key or "").as_json()
 
 
 @router.get("/v1/jobs")

@@ -23,6 +23,7 @@ from edge.core.errors import (
 )
 from edge.core.plain import PlainError
 from edge.jobs import JobsBusy
+from edge.recordings import RecordingRefused
 
 DENIED = {
     "wrong_pin": 401,
@@ -44,6 +45,7 @@ STATUS_OF: dict[type[GatewayError], tuple[int, str]] = {
     DeviceRefused: (409, "device_refused"),
     DeviceMisbehaved: (502, "device_misbehaved"),
     JobsBusy: (429, "jobs_busy"),
+    RecordingRefused: (409, "recording_refused"),
     JournalFull: (507, "journal_full"),
 }
 

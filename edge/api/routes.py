@@ -13,6 +13,7 @@ from edge.access import Role
 from edge.api.documents import known_gtin
 from edge.api.feed import fact_document
 from edge.api.hot import Pages
+from edge.api.listing import SAME, IfNoneMatch, Row
 from edge.api.services import Here, Needs, Services, Viewer
 
 router = APIRouter()
@@ -20,11 +21,6 @@ reading = APIRouter(dependencies=[Depends(Needs(Role.VIEWER))])
 KEEPALIVE_S = 15.0
 GATHER_S = 0.02
 SEQ_MAX = 2**53 - 1
-
-
-SAME: dict[int | str, dict[str, Any]] = {304: {"description": "nothing changed since the answer with this ETag"}}
-IfNoneMatch = Annotated[str | None, Header(description="ETag of the answer that one has")]
-Row = dict[str, Any]
 
 
 async def pages_of(request: Request) -> Pages:

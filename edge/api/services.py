@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from edge.health import Health
 from edge.jobs import Jobs, Progress
 from edge.logbook import Logbook
 from edge.metrics import Sample
+from edge.recordings import Recordings
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry
 
@@ -38,6 +40,10 @@ class Installed(Protocol):
 
     def kinds(self) -> list[dict[str, Any]]:
         """Kinds of devices with the settings that each takes."""
+        ...
+
+    def check(self, entry: DeviceEntry) -> None:
+        """Raises PlainError for a kind or a setting that cannot be."""
         ...
 
     async def put(self, entry: DeviceEntry) -> None:
@@ -127,9 +133,13 @@ class Services:
     doors: DoorAid
     logbook: Logbook
     measures: Callable[[], Iterable[Sample]]
+    recordings: Recordings
+    restart: Callable[[], None]
     fingerprint: str = ""
     ca_pem: str = ""
     feed: Feed = field(init=False)
+    editing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from the look at a version to the change of it, so that of two who edit the same one only one wins."""
 
     def __post_init__(self) -> None:
         self.feed = Feed(self.runtime.journal)

@@ -11,11 +11,14 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from edge.access import Person
 from edge.api import today as day_of
 from edge.api.differences import differences
 from edge.api.documents import stock_row
 from edge.api.etag import check_match, etag_of
+from edge.api.listing import SAME, IfNoneMatch, Paged, Row
 from edge.api.problems import Problem
+from edge.api.quick import Rendered, to_json
 from edge.api.services import Here, Key, Services, Staff, Technician, Viewer, carry_out
 from edge.api.tables import COLUMNS, parse_catalogue, to_csv
 from edge.api.tally import Tally
@@ -82,13 +85,12 @@ def _warnings(site: Site) -> list[dict[str, Any]]:
     return [dataclasses.asdict(warning) for warning in weight_warnings(site)]
 
 
-@router.get("/v1/planogram", tags=["planogram"])
-async def planogram(here: Here, who: Viewer, response: Response) -> dict[str, Any]:
+@router.get("/v1/planogram", tags=["planogram"], response_model=Row, responses=SAME)
+async def planogram(here: Here, who: Viewer, if_none_match: IfNoneMatch = None) -> Response:
     """The whole planogram with the catalogue, as it can be loaded again. ETag for conflicting edits."""
     del who
     document = here.installation.site_document()
-    response.headers["ETag"] = etag_of(document)
-    return document
+    return Rendered(to_json(document), etag_of(document)).response(if_none_match)
 
 
 @router.put("/v1/planogram", tags=["planogram"])
@@ -101,14 +103,18 @@ async def put_planogram(
     if_match: Match = None,
 ) -> dict[str, Any]:
     """Check a planogram, show difference and warnings, and put it into effect unless it is a dry run."""
-    current = here.installation.site_document()
-    check_match(if_match, current, body)
-    site = load_site(body)
-    changes = differences(current, body)
-    answer = {"changes": changes, "warnings": _warnings(site), "applied": not dry_run}
-    if not dry_run:
-        await here.installation.use_site(body, who.name, f"api-{secrets.token_hex(8)}")
-        await here.access.audit.add(who.name, "set_planogram", site.store.id, f"{len(changes)} changes")
+    async with here.editing:
+        current = here.installation.site_document()
+        check_match(if_match, current, body)
+        site = load_site(body)
+        changes = differences(current, body)
+        answer = {"changes": changes, "warnings": _warnings(site), "applied": not dry_run}
+        if not dry_run:
+            becomes_another = site.store.id != here.site.store.id  # a gateway that had no store yet
+            await here.installation.use_site(body, who.name, f"api-{secrets.token_hex(8)}")
+            await here.access.audit.add(who.name, "set_planogram", site.store.id, f"{len(changes)} changes")
+            if becomes_another:
+                here.restart()
     response.headers["ETag"] = etag_of(here.installation.site_document())
     return answer
 
@@ -120,11 +126,11 @@ async def warnings(here: Here, who: Viewer) -> list[dict[str, Any]]:
     return _warnings(here.site)
 
 
-@router.get("/v1/catalogue", tags=["planogram"])
-async def catalogue(here: Here, who: Viewer) -> list[dict[str, Any]]:
-    """Every product."""
+@router.get("/v1/catalogue", tags=["planogram"], response_model=list[Row], responses=SAME)
+async def catalogue(here: Here, who: Viewer, page: Paged) -> Response:
+    """Every product, by GTIN."""
     del who
-    return [dataclasses.asdict(product) for product in here.site.products]
+    return page.of((dataclasses.asdict(product) for product in here.site.products), lambda row: str(row["gtin"]))
 
 
 @router.get("/v1/catalogue.csv", tags=["planogram"], response_class=CsvResponse)
@@ -183,8 +189,13 @@ def _products(content_type: str, body: bytes) -> list[dict[str, Any]]:
 # --- holds, recounts, reorder, exceptions -----------------------------------------------------------------------------
 
 
-@router.get("/v1/holds", tags=["stock"])
-async def holds(here: Here, who: Viewer) -> list[dict[str, Any]]:
+@router.get("/v1/holds", tags=["stock"], response_model=list[Row], responses=SAME)
+async def list_holds(here: Here, who: Viewer, page: Paged) -> Response:
+    """Open holds and those closed within 7 days, by id."""
+    return page.of(await holds(here, who), lambda row: str(row["id"]))
+
+
+async def holds(here: Services, who: Person) -> list[dict[str, Any]]:
     """Open holds and those closed within 7 days."""
     del who
     now = here.runtime.clock.now()
@@ -255,12 +266,12 @@ async def history(here: Here, who: Viewer, request: Request, gtin: str) -> list[
     return day_of.history(tally, normalize_gtin(gtin))
 
 
-@router.get("/v1/reorder", tags=["stock"])
-async def reorder(here: Here, who: Viewer) -> list[dict[str, Any]]:
-    """Policy, demand, reorder point and open orders of each product that has a policy."""
+@router.get("/v1/reorder", tags=["stock"], response_model=list[Row], responses=SAME)
+async def reorder(here: Here, who: Viewer, page: Paged) -> Response:
+    """Policy, demand, reorder point and open orders of each product that has a policy, by GTIN."""
     del who
     documents = (here.runtime.engine.parts.reorder.document(gtin) for gtin in here.site.product_by_gtin)
-    return [document for document in documents if document["policy"] is not None]
+    return page.of((row for row in documents if row["policy"] is not None), lambda row: str(row["gtin"]))
 
 
 @router.put("/v1/reorder/{gtin}", tags=["stock"])
@@ -270,11 +281,11 @@ async def set_policy(here: Here, who: Staff, gtin: str, body: dict[str, Any], ke
     return here.runtime.engine.parts.reorder.document(normalize_gtin(gtin))
 
 
-@router.get("/v1/exceptions", tags=["stock"])
-async def exceptions(here: Here, who: Viewer) -> list[dict[str, Any]]:
+@router.get("/v1/exceptions", tags=["stock"], response_model=list[Row], responses=SAME)
+async def exceptions(here: Here, who: Viewer, page: Paged) -> Response:
     """What a person should look at, oldest first."""
     del who
-    return day_of.exceptions(here)
+    return page.of(day_of.exceptions(here), lambda row: f"{row['since_us']:020d}-{row['id']}")
 
 
 # --- the day ----------------------------------------------------------------------------------------------------------
@@ -309,11 +320,11 @@ async def layout_csv(here: Here, who: Viewer, request: Request) -> CsvResponse:
     return _table("layout.csv", to_csv(day_of.LAYOUT, [[row[name] for name in day_of.LAYOUT] for row in rows]))
 
 
-@router.get("/v1/promotions", tags=["promotions"])
-async def promotions(here: Here, who: Viewer) -> list[dict[str, Any]]:
-    """Promotions, and which of them are true now (never one for an empty shelf)."""
+@router.get("/v1/promotions", tags=["promotions"], response_model=list[Row], responses=SAME)
+async def promotions(here: Here, who: Viewer, page: Paged) -> Response:
+    """Promotions, and which of them are true now (never one for an empty shelf), by id."""
     del who
-    return day_of.promotions(here)
+    return page.of(day_of.promotions(here), lambda row: str(row["id"]))
 
 
 @router.put("/v1/promotions", tags=["promotions"])
@@ -324,7 +335,12 @@ async def put_promotions(here: Here, who: Staff, body: list[dict[str, Any]], key
 
 
 @router.get("/v1/search", tags=["stock"])
-async def search(here: Here, who: Viewer, text: Annotated[str, Query(max_length=100)]) -> list[dict[str, Any]]:
+async def search(
+    here: Here,
+    who: Viewer,
+    text: Annotated[str, Query(max_length=100)],
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[dict[str, Any]]:
     """Products by text or GTIN, best first, with what is in stock and can be promised."""
     del who
-    return list(here.runtime.engine.parts.inventory.search(text, here.runtime.clock.now()))
+    return list(here.runtime.engine.parts.inventory.search(text, here.runtime.clock.now()))[:limit]

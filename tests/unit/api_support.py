@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import dataclasses
 import random
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from edge.journal import InlineWriter, Journal, JournalSettings, Store
 from edge.journal.log import begin_boot
 from edge.logbook import Logbook
 from edge.metrics import gateway_samples
+from edge.recordings import Recordings
 from edge.runtime import Runtime
 from edge.settings import ApiSettings
 from edge.store_engine import make_engine
@@ -91,6 +94,7 @@ class Bench:
     clock: HandClock
     app: Any
     tokens: dict[str, str]
+    restarts: list[int] = dataclasses.field(default_factory=list)
 
     def client(self, role: str | None = "admin", **headers: str) -> httpx.AsyncClient:
         """Somebody of this role; None: nobody; "" in place of a token."""
@@ -121,6 +125,8 @@ async def gateway(
     logbook = runtime.logbook = Logbook(clock.now, lambda line, level: None)
     journal.subscribe(logbook.committed)
     doors = Doors(runtime, Path("no-such-folder"))
+    folder = tempfile.mkdtemp(prefix="smartstore-recordings-")
+    restarts: list[int] = []
     services = Services(
         runtime=runtime,
         health=health,
@@ -136,15 +142,18 @@ async def gateway(
         doors=doors,
         logbook=logbook,
         measures=lambda: gateway_samples(health, runtime, {"connected": 1}),
+        recordings=Recordings(Path(folder), installation),
+        restart=lambda: restarts.append(clock.now_us),
     )
     async with asyncio.TaskGroup() as group:
         installation.start(group)
         tokens = await people(access) if claimed else {}
-        yield Bench(services, clock, create_app(services), tokens)
+        yield Bench(services, clock, create_app(services), tokens, restarts)
         await services.jobs.close()
         await supervisor.stop_all()
     doors.close()
     access.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class NoPlatform:

@@ -5,7 +5,7 @@ products at once becomes one `LaneStep` for each, and their deltas add up. One-p
 """
 
 from edge.core.shelf.advice import WeightWarning, weight_warnings
-from edge.core.shelf.calibration import Calibration, CellKey
+from edge.core.shelf.calibration import Calibration, CellKey, as_given
 from edge.core.shelf.part import Shelves
 
-__all__ = ["Calibration", "CellKey", "Shelves", "WeightWarning", "weight_warnings"]
+__all__ = ["Calibration", "CellKey", "Shelves", "WeightWarning", "as_given", "weight_warnings"]

@@ -6,14 +6,17 @@ A lane is the sum of its cells, so goods weigh the same wherever they stand on i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.core.errors import CommandRejected
+from edge.core.fact import JsonValue
+from edge.core.plain import PlainError, build
 
 CellKey = tuple[str, int]
 """(device id, 0-based channel)."""
@@ -89,3 +92,38 @@ def spanned(
         detail = "the cells of the lane answer in opposite directions: expected one direction; check their wires"
         raise CommandRejected("cells_disagree", detail)
     return {k: replace(c, counts_per_g=counts_per_g) for k, c in zip(cells, old, strict=True)}
+
+
+CELLS_LIMIT: Final = 2_000
+
+
+def given(args: Mapping[str, JsonValue]) -> dict[CellKey, Calibration]:
+    """The cells of ``set_calibrations {cells: [...]}``, each as `as_given` writes it. Raises CommandRejected."""
+    rows = args.get("cells")
+    if not isinstance(rows, list) or len(rows) > CELLS_LIMIT:
+        raise CommandRejected("arguments", f"cells: expected a list of at most {CELLS_LIMIT} cells")
+    try:
+        cells = [build(GivenCell, row, f"cells[{index}]") for index, row in enumerate(rows)]
+    except PlainError as error:
+        raise CommandRejected("arguments", str(error)) from None
+    for cell in cells:
+        if not all(map(math.isfinite, (cell.zero_counts, cell.counts_per_g, cell.temperature_c or 0.0))):
+            raise CommandRejected("arguments", f"cells: {cell.device} cell {cell.cell}: expected finite numbers")
+    made = [Calibration(cell.zero_counts, cell.counts_per_g, cell.temperature_c) for cell in cells]
+    return {(cell.device, cell.cell): calibration for cell, calibration in zip(cells, made, strict=True)}
+
+
+def as_given(known: Mapping[CellKey, Calibration]) -> list[JsonValue]:
+    """Calibrations as `given` takes them, by device and cell."""
+    return [{"device": device, "cell": cell, **asdict(known[device, cell])} for device, cell in sorted(known)]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenCell:
+    """One cell of the command."""
+
+    device: str
+    cell: int
+    zero_counts: float
+    counts_per_g: float
+    temperature_c: float | None = None

@@ -20,7 +20,7 @@ from edge.core.instant import US_PER_HOUR, US_PER_MIN, US_PER_S, Instant
 from edge.core.observation import CellSamples, DeviceState, DeviceStatus
 from edge.core.part import Said, Signal
 from edge.core.ports import Command
-from edge.core.shelf.calibration import Calibration, CellKey, spanned, tared
+from edge.core.shelf.calibration import Calibration, CellKey, given, spanned, tared
 from edge.core.shelf.controller import Controller, Plateau, Wiring
 from edge.core.shelf.decode import FOREIGN, Decoded, Items, Verdict
 from edge.core.shelf.diagnostics import CellFault, CellReport, CellWatch
@@ -68,7 +68,7 @@ class _Rested:
 class Shelves:
     """Part of the engine. Calibrations come from the settings, from commands, or from what was said before."""
 
-    COMMANDS: ClassVar[frozenset[str]] = frozenset({"tare_lane", "span_lane"})
+    COMMANDS: ClassVar[frozenset[str]] = frozenset({"tare_lane", "span_lane", "set_calibrations"})
 
     def __init__(
         self,
@@ -399,10 +399,14 @@ class Shelves:
     # --- commands -----------------------------------------------------------------------------------------------------
 
     def execute(self, command: Command, now: Instant) -> list[Signal]:
-        """``tare_lane {lane}`` with the lane empty; ``span_lane {lane, mass_g}`` or ``{lane, units}`` with that on it.
+        """``tare_lane {lane}`` with the lane empty; ``span_lane {lane, mass_g}`` or ``{lane, units}`` with that on it;
+        ``set_calibrations {cells}`` with what another gateway measured.
 
         The lane is weighed anew afterwards. Raises CommandRejected where the load moves or an argument cannot be.
         """
+        if command.name == "set_calibrations":
+            self._use(given(command.args))
+            return self._places.tell(now.mono_us)
         state = self._lanes.get(str(command.args.get("lane")))
         if state is None:
             known = ", ".join(self._lanes) or "none"
@@ -415,14 +419,22 @@ class Shelves:
             made = tared(cells, counts, self._calibrations, self._devices[device_id].temperature_c)
         else:
             made = spanned(cells, counts, self._calibrations, _load_g(command, state))
-        self._close(device_id)
-        self._rested.pop(lane.id, None)
-        self._calibrations.update(made)
-        for (device, cell), row in made.items():
-            self._dirty[f"cal:{device}:{cell}"] = [row.zero_counts, row.counts_per_g, row.temperature_c]
-        self._lanes[lane.id] = self._make(lane, self._site)
-        self._places.unrest(lane.id)
+        self._use(made)
         return self._places.tell(now.mono_us)
+
+    def _use(self, made: Mapping[CellKey, Calibration]) -> None:
+        """Weigh with these from now on; the lanes of their cells begin anew."""
+        changed = {key: row for key, row in made.items() if self._calibrations.get(key) != row}
+        for device_id in {device for device, _ in changed} & self._devices.keys():
+            self._close(device_id)
+        self._calibrations.update(changed)
+        for (device, cell), row in changed.items():
+            self._dirty[f"cal:{device}:{cell}"] = [row.zero_counts, row.counts_per_g, row.temperature_c]
+        for lane in self._site.lanes:
+            if any((cell.device, cell.cell) in changed for cell in lane.cells):
+                self._rested.pop(lane.id, None)
+                self._lanes[lane.id] = self._make(lane, self._site)
+                self._places.unrest(lane.id)
 
     def _steady(self, device_id: str, cells: list[int]) -> NDArray[np.float64]:
         device = self._devices.get(device_id)

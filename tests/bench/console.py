@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import socket
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from tests.e2e.console_store import CHROMIUM, Found, first_day, missing
 
 PIN = "bench pin 9"
 TEN = 10
+GTIN = "04569951000003"
+PEOPLE, UPDATES_PER_S, LISTEN_S = 4, 100.0, 8.0
 UPDATES_S = 4.0
 
 
@@ -60,7 +64,7 @@ def reads(found: Found, token: str) -> tuple[float, float]:
     def work(api: Api) -> int:
         until_s, count = time.monotonic() + 3.0, 0
         while time.monotonic() < until_s:
-            api.call("GET", "/v1/stock/04569951000003")
+            api.call("GET", f"/v1/stock/{GTIN}")
             count += 1
         return count
 
@@ -70,31 +74,88 @@ def reads(found: Found, token: str) -> tuple[float, float]:
     return total / (time.monotonic() - started_s), total / max(1e-9, found.cpu_s() - cpu_s)
 
 
-def listeners(found: Found, token: str, count: int) -> tuple[int, float]:
-    """(events heard by the slowest, share of a core) with so many clients of the live stream and updates flowing."""
-    place = urlsplit(found.url)
-    head = f"GET /v1/facts/live HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-    sockets = []
-    for _ in range(count):
-        client = socket.create_connection((place.hostname or "", place.port or 80))
-        client.sendall(head)
-        client.setblocking(False)
-        sockets.append(client)
-    time.sleep(2.0)
-    cpu_s, started_s = found.cpu_s(), time.monotonic()
-    heard = [0] * count
-    while time.monotonic() - started_s < 8.0:
-        time.sleep(0.25)
-        for index, client in enumerate(sockets):
-            try:
-                while data := client.recv(1 << 16):
-                    heard[index] += data.count(b"event: fact")
-            except BlockingIOError:
-                continue
-    share = (found.cpu_s() - cpu_s) / (time.monotonic() - started_s)
+class Updates:
+    """People who count without end: so many recounts a second in all, each of which is at least two facts."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._stop = threading.Event()
+        self._people = [
+            threading.Thread(target=self._work, args=(Api(url, token), number), daemon=True) for number in range(PEOPLE)
+        ]
+
+    def __enter__(self) -> Updates:
+        for person in self._people:
+            person.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for person in self._people:
+            person.join(30)
+
+    def _work(self, api: Api, number: int) -> None:
+        began_s, sent = time.monotonic(), 0
+        while not self._stop.is_set():
+            api.call("POST", "/v1/recounts", {"shelf": f"shelf-{number + 1}", "gtin": GTIN, "quantity": 10 + sent % 50})
+            sent += 1
+            time.sleep(max(0.0, began_s + sent * PEOPLE / UPDATES_PER_S - time.monotonic()))
+
+
+def last_seq(found: Found) -> int:
+    """Facts committed so far."""
+    return int(Api(found.url).call("GET", "/health")["last_seq"])
+
+
+def busy_share(found: Found, seconds: float) -> tuple[float, float]:
+    """(share of a core, facts a second) over the next seconds."""
+    cpu_s, facts, started_s = found.cpu_s(), last_seq(found), time.monotonic()
+    time.sleep(seconds)
+    took_s = time.monotonic() - started_s
+    return (found.cpu_s() - cpu_s) / took_s, (last_seq(found) - facts) / took_s
+
+
+def listeners(found: Found, token: str, count: int) -> dict[str, float]:
+    """What so many clients of the live stream cost while a person's updates flow: the difference to none of them."""
+    with Updates(found.url, token):
+        time.sleep(1.0)
+        alone, _ = busy_share(found, LISTEN_S)
+        sockets = [_listener(found.url, token) for _ in range(count)]
+        heard = [0] * count
+        stop = threading.Event()
+        reader = threading.Thread(target=_drain, args=(sockets, heard, stop), daemon=True)
+        reader.start()
+        time.sleep(1.0)
+        before, began_s = list(heard), time.monotonic()
+        share, facts_per_s = busy_share(found, LISTEN_S)
+        slowest = min(now - then for now, then in zip(heard, before, strict=True)) / (time.monotonic() - began_s)
+        stop.set()
+        reader.join(30)
     for client in sockets:
         client.close()
-    return min(heard), share
+    return {
+        "core_share": round(max(0.0, share - alone), 3),
+        "core_share_without_clients": round(alone, 3),
+        "sse_facts_per_s": round(facts_per_s, 1),
+        "sse_heard_per_s_by_slowest": round(slowest, 1),
+    }
+
+
+def _listener(url: str, token: str) -> socket.socket:
+    place = urlsplit(url)
+    head = f"GET /v1/facts/live HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    client = socket.create_connection((place.hostname or "", place.port or 80))
+    client.sendall(head)
+    client.setblocking(False)
+    return client
+
+
+def _drain(sockets: list[socket.socket], heard: list[int], stop: threading.Event) -> None:
+    while not stop.is_set():
+        time.sleep(0.25)
+        for index, client in enumerate(sockets):
+            with contextlib.suppress(BlockingIOError):
+                while data := client.recv(1 << 16):
+                    heard[index] += data.count(b"event: fact")
 
 
 def idle_share(found: Found) -> float:
@@ -163,13 +224,12 @@ def run(argv: list[str]) -> dict[str, object]:
         api.call("DELETE", f"/v1/devices/{found.devices[0]['id']}-b")
         time.sleep(5.0)
         alone = idle_share(found)
-        heard, share = listeners(found, token, options.clients)
+        live = listeners(found, token, options.clients)
         per_s, per_cpu_s = reads(found, token)
         figures: dict[str, object] = {
             "setup_10_devices_s": round(setup_s, 2),
             "sse_clients": options.clients,
-            "events_heard": heard,
-            "core_share": round(max(0.0, share - alone), 3),
+            **live,
             "core_share_alone": round(alone, 3),
             "api_reads_per_s": round(per_cpu_s),
             "api_reads_per_wall_s": round(per_s),

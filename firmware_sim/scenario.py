@@ -208,15 +208,25 @@ def _staff(world: World, behaviour: Behaviour) -> None:
     cleaner = world.enter("staff", spots[3])
     world.start(patrol(world, walker, spots, behaviour))
     world.start(patrol(world, cleaner, spots, behaviour))
+    for _ in range(behaviour.restockers - 1):
+        world.start(restocker(world, world.enter("staff", layout.backroom_xy_m), behaviour))
     riders: dict[str, Person] = {"badge-1": restock, "trolley-1": restock, "badge-2": walker, "cleaner-1": cleaner}
     for beacon, person in riders.items():
         world.ble.attach(beacon, person.position)
 
 
-def demo_store(seed: int, seconds: float = 40.0, tags: int = 400, opened: bool = True) -> Scenario:
-    """The demo store: mild noise, shoppers for `seconds`, then quiet."""
+def demo_store(
+    seed: int, seconds: float = 40.0, tags: int = 400, opened: bool = True, *, restockers: int = 1
+) -> Scenario:
+    """The demo store: mild noise, shoppers for `seconds`, then quiet. One restocker loses against the shoppers: the
+    shelves are bare after a quarter of an hour; four keep them full for as long as the store is open."""
     behaviour = Behaviour(
-        arrival_mean_s=3.0, open_s=seconds, last_entry_s=max(2.0, seconds - 15.0), pair=0.05, restock_mean_s=8.0
+        arrival_mean_s=3.0,
+        open_s=seconds,
+        last_entry_s=max(2.0, seconds - 15.0),
+        pair=0.05,
+        restock_mean_s=8.0,
+        restockers=restockers,
     )
     return _live(seed, behaviour, WorldModel(), tags, opened)
 

@@ -43,6 +43,8 @@ class Behaviour:
     """Chance that a second shopper follows within a second."""
     restock_mean_s: float = 25.0
     restock_units: tuple[int, int] = (2, 5)
+    restockers: int = 1
+    """Members of staff who bring goods from the back room."""
     wrong_restock: float = 0.0
     carry_step_s: float = 2.0
     fault_mean_s: float = 0.0

@@ -13,7 +13,8 @@ from edge.core.facts import StockUnknown, TagDeparted
 from edge.core.instant import US_PER_S
 from edge.core.observation import DeviceState, DeviceStatus
 from edge.store_engine import make_engine
-from firmware_sim.scenario import SCENARIOS
+from firmware_sim.scenario import SCENARIOS, demo_store
+from tests.bench.simulation import RESTOCKERS
 from tests.sim.demo_calibration import calibrations
 from tests.sim.tier1 import Tier1, instant, run_tier1
 
@@ -25,6 +26,16 @@ def test_on_hand_equals_the_world_after_quiescence(seed: int) -> None:
     tier = run_tier1("demo", seed, 60)
     assert tier.mismatches() == []
     assert len(tier.scenario.world.on_hand()) >= 50
+
+
+def test_the_measured_store_carries_the_load_it_is_specified_by() -> None:
+    """What `bench simulation` runs: about 400 reads/s also after ten minutes of shoppers (one restocker: 160)."""
+    tier = Tier1(demo_store(7, 600.0, 400, True, restockers=RESTOCKERS))
+    tier.run_until(540 * US_PER_S)
+    before = tier.carried["reads"]
+    tier.run_until(600 * US_PER_S)
+    assert 340 <= (tier.carried["reads"] - before) / 60 <= 520
+    assert 340 <= sum(tier.scenario.world.on_hand().values()) <= 520
 
 
 def test_the_same_seed_gives_the_same_trace_under_any_hash_seed() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -40,6 +41,8 @@ class Tier1:
         self.facts: list[tuple[int, Fact]] = []
         self.said: dict[str, object] = {}
         self.observations = 0
+        self.carried: Counter[str] = Counter()
+        """What the observations held: tag reads, cell samples, adverts, crossings."""
         self.now_us = 0
         self.down: set[str] = set()
         self.site = load_site(scenario.site)
@@ -107,13 +110,16 @@ class Tier1:
                 continue
             reads = world.reads_between(reader.device, t0_us, t1_us)
             if len(reads.tag):
+                self.carried["reads"] += len(reads.tag)
                 self.feed(self._tag_reads(reader.device, reads))
         for mcu in world.layout.mcus:
             times, counts = world.cell_samples_between(mcu.device, t0_us, t1_us)
             if len(times):
+                self.carried["samples"] += counts.size
                 self.feed(CellSamples(mcu.device, t1_us, times, counts.astype(np.int32)))
         for scanner in world.layout.scanners:
             for advert in world.adverts_between(scanner.device, t0_us, t1_us):
+                self.carried["adverts"] += 1
                 self.feed(Advert(scanner.device, t1_us, beacon_key(advert.beacon), advert.rssi_dbm))
         for door, counts in world.crossings.items():
             self._cross(door, counts["in"], counts["out"])

@@ -163,19 +163,23 @@ class ReaderField:
 
     def _patch(self) -> None:
         """Apply what came and went since the block was drawn."""
-        reads = self._reads
+        if not self._gone and not self._late:
+            return
+        since_us = min(read[0] for read in (*self._gone, *self._late))  # what was read before stays as it is
+        split = int(self._reads.t_us.searchsorted(since_us))
+        before, reads = _taken(self._reads, slice(0, split)), _taken(self._reads, slice(split, None))
         if self._gone:
             keep = np.ones(reads.t_us.size, np.bool_)
             for t_us, tag in self._gone:
                 keep &= (reads.tag != tag) | (reads.t_us < t_us)
-            reads = Reads(reads.t_us[keep], reads.tag[keep], reads.port[keep], reads.rssi_cdbm[keep])
+            reads = _taken(reads, np.flatnonzero(keep))
             self._gone.clear()
         if self._late:
             t_us, tag, antenna, level = np.array(self._late, np.int64).T
             reads = _joined(reads, Reads(t_us, tag, self._ports[antenna], level))
             reads = _taken(reads, np.argsort(reads.t_us, kind="stable"))
             self._late.clear()
-        self._reads = reads
+        self._reads = _joined(before, reads)
 
     def cover(self, t_us: int, keep_us: int | None = None) -> None:
         """Draw blocks until they reach `t_us`; reads from `keep_us` on are not forgotten."""

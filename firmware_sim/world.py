@@ -111,7 +111,7 @@ class World:
         self._gone: deque[tuple[int, int]] = deque()
         self._busy = 0
         self._last_move_us = 0
-        self._epcs: npt.NDArray[np.uint8] | None = None
+        self._epcs: npt.NDArray[np.uint8] = np.zeros((1024, 12), np.uint8)
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -165,17 +165,16 @@ class World:
         epc = sgtin96(gtin, self.layout.company_prefix_digits, self._serial) if product.tagged else None
         item = Item(len(self.items), gtin, epc, mass_g)
         self.items.append(item)
-        self._epcs = None
+        if item.index == len(self._epcs):
+            self._epcs = np.concatenate((self._epcs, np.zeros_like(self._epcs)))
+        if epc is not None:
+            self._epcs[item.index] = np.frombuffer(epc, np.uint8)
         return item
 
     @property
     def epcs(self) -> npt.NDArray[np.uint8]:
         """EPCs by item index, shape (items, 12); zeros where an item has no tag."""
-        if self._epcs is None or len(self._epcs) != len(self.items):
-            self._epcs = np.frombuffer(b"".join(item.epc or bytes(12) for item in self.items), dtype=np.uint8).reshape(
-                -1, 12
-            )
-        return self._epcs
+        return self._epcs[: len(self.items)]
 
     def on_shelf(self, shelf: str) -> list[Item]:
         """The items that stand on a shelf, oldest first."""

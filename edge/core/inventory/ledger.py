@@ -234,10 +234,12 @@ class Ledger:
 
     def contribution(self, gtin: str, now_us: int) -> Pmf:
         """Distribution of the signed items of a product that count beside its tags."""
-        out = CERTAIN
+        out, unseen = CERTAIN, dict[str, float]()
         for step in self.steps:
-            if any(h.gtin == gtin for h in step.hypotheses):
-                out = convolve(out, self._rest(step, gtin, now_us))
+            for h in step.hypotheses:
+                if h.gtin == gtin:
+                    out = convolve(out, self._rest(step, gtin, now_us, unseen))
+                    break
         return out
 
     def close(self, now_us: int) -> list[tuple[str, Pmf]]:
@@ -249,13 +251,14 @@ class Ledger:
                 held.update(h.gtin for h in step.hypotheses if h.weight > CHANCE)
         kept: list[Step] = []
         closed: list[tuple[str, Pmf]] = []
+        unseen: dict[str, float] = {}
         for step in self.steps:
             fresh = now_us - step.at_us < KEEP_US and not step.hypotheses
             if fresh or any(h.gtin in held for h in step.hypotheses):
                 kept.append(step)
                 continue
             gtins = dict.fromkeys(h.gtin for h in step.hypotheses)
-            closed += [(g, self._rest(step, g, now_us)) for g in gtins if not self._balanced(g)]
+            closed += [(g, self._rest(step, g, now_us, unseen)) for g in gtins if not self._balanced(g)]
         self.steps = kept
         return closed
 
@@ -263,32 +266,36 @@ class Ledger:
         """Products that an open step speaks of."""
         return {h.gtin for step in self.steps for h in step.hypotheses}
 
-    def _rest(self, step: Step, gtin: str, now_us: int) -> Pmf:
+    def _rest(self, step: Step, gtin: str, now_us: int, unseen: dict[str, float]) -> Pmf:
+        """`unseen` keeps by product what `_unseen` said, as long as no step changes."""
         weights: Pmf = {}
-        total = step.none
+        total, fade = step.none, step.fade(now_us)
         for h in step.hypotheses:
-            rest = step.remaining(h)
-            weight = h.weight * self._unseen(step, h.gtin, now_us) if rest else h.weight
+            rest, weight = step.remaining(h), h.weight
+            if rest:
+                share = unseen.get(h.gtin)
+                if share is None:
+                    share = unseen[h.gtin] = self._unseen(h.gtin)
+                weight *= share + (1.0 - share) * fade
             total += weight
             if h.gtin == gtin and rest:
                 weights[rest] = weights.get(rest, 0.0) + weight
         weights[0] = weights.get(0, 0.0) + total - sum(weights.values())
         return normalized(weights)
 
-    def _unseen(self, step: Step, gtin: str, now_us: int) -> float:
-        """Likelihood that tags still say nothing of a true move of this product."""
-        if not self._awaits(gtin) or self._balanced(gtin):
-            return 1.0
-        untagged = self._untagged_share(gtin)
-        return untagged + (1.0 - untagged) * step.fade(now_us)
+    def _unseen(self, gtin: str) -> float:
+        """Share of the true moves of this product that tags never show."""
+        return 1.0 if not self._awaits(gtin) or self._balanced(gtin) else self._untagged_share(gtin)
 
     def _balanced(self, gtin: str) -> bool:
         """Whether the open steps of a product cancel: taken and put back before the tags could notice."""
         net = n_open = 0
         for step in self.steps:
-            likely = max((h for h in step.hypotheses), key=lambda h: h.weight, default=None)
-            if likely is not None and likely.gtin == gtin and likely.weight > 0.5:
-                rest = step.remaining(likely)
-                net += rest
-                n_open += rest != 0
+            for h in step.hypotheses:
+                if h.weight > 0.5:  # weights sum to 1 with that of none: there is one such reading at most
+                    if h.gtin == gtin:
+                        rest = step.remaining(h)
+                        net += rest
+                        n_open += rest != 0
+                    break
         return n_open > 1 and net == 0

@@ -204,5 +204,7 @@ def estimate(pmf: Pmf, previous: int | None) -> Estimate:
     on_hand = mode(pmf)
     if previous is not None and previous != on_hand and pmf.get(previous, 0.0) >= 0.9 * pmf[on_hand]:
         on_hand = previous
+    if len(pmf) == 1:
+        return Estimate(on_hand, on_hand, on_hand, pmf[on_hand])
     low, high = min(quantile(pmf, 0.05), on_hand), max(quantile(pmf, 0.95), on_hand)
     return Estimate(on_hand, low, high, pmf.get(on_hand, 0.0))

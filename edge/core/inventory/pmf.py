@@ -18,9 +18,10 @@ def normalized(weights: Pmf) -> Pmf:
     total = sum(weights.values())
     if total <= 0.0:
         return {0: 1.0}
-    kept = {value: weight / total for value, weight in weights.items() if weight >= PRUNE_BELOW * total}
+    least = PRUNE_BELOW * total
+    kept = {value: weight / total for value, weight in weights.items() if weight >= least}
     scale = sum(kept.values())
-    return {value: weight / scale for value, weight in kept.items()}
+    return kept if scale == 1.0 else {value: weight / scale for value, weight in kept.items()}
 
 
 def convolve(left: Pmf, right: Pmf) -> Pmf:
@@ -31,9 +32,11 @@ def convolve(left: Pmf, right: Pmf) -> Pmf:
         ((shift, _),) = left.items()
         return {value + shift: weight for value, weight in right.items()} if shift else dict(right)
     out: Pmf = {}
+    known, addends = out.get, list(right.items())
     for a, weight_a in left.items():
-        for b, weight_b in right.items():
-            out[a + b] = out.get(a + b, 0.0) + weight_a * weight_b
+        for b, weight_b in addends:
+            value = a + b
+            out[value] = known(value, 0.0) + weight_a * weight_b
     return normalized(out)
 
 
@@ -81,7 +84,7 @@ def blended(left: Pmf, right: Pmf, share_right: float) -> Pmf:
 
 def mode(pmf: Pmf) -> int:
     """The most probable value (the smallest of equals)."""
-    return max(sorted(pmf), key=lambda value: pmf[value])
+    return max(sorted(pmf), key=pmf.__getitem__)
 
 
 def quantile(pmf: Pmf, share: float) -> int:

@@ -104,20 +104,25 @@ class ZoneModel:
     def _scores(self, track: Track, levels: dict[str, float]) -> list[float]:
         """Log-likelihood of each zone: residuals after the common offset, scanners that hear nothing included."""
         scores = []
-        rows = [(device, levels.get(device)) for device in self._loss_db]
+        rows = [(self._loss_db[device], levels.get(device)) for device in self._loss_db]
+        shrink = len(levels) + (SD_DB / OFFSET_SD_DB) ** 2
+        power_dbm, log1p = track.power_dbm, math.log1p
         for index in range(len(self.zones)):
-            expected = [max(FLOOR_DBM, track.power_dbm - self._loss_db[device][index]) for device, _ in rows]
-            residuals = [
-                (level if level is not None else min(FLOOR_DBM, want)) - want
-                for want, (_, level) in zip(expected, rows, strict=True)
-            ]
-            heard = [r for r, (_, level) in zip(residuals, rows, strict=True) if level is not None]
-            offset = sum(heard) / (len(heard) + (SD_DB / OFFSET_SD_DB) ** 2)
+            heard: list[float] = []
+            residuals: list[tuple[float, bool]] = []
+            for loss_db, level in rows:
+                want = max(FLOOR_DBM, power_dbm - loss_db[index])
+                if level is None:
+                    residuals.append((min(FLOOR_DBM, want) - want, False))
+                else:
+                    heard.append(level - want)
+                    residuals.append((level - want, True))
+            offset = sum(heard) / shrink
             score = -(offset**2) / (2 * OFFSET_SD_DB**2)
-            for residual, (_, level) in zip(residuals, rows, strict=True):
-                gap = residual - offset if level is not None else min(0.0, residual)
+            for residual, was_heard in residuals:
+                gap = residual - offset if was_heard else min(0.0, residual)
                 z2 = (gap / SD_DB) ** 2
-                score -= math.log1p(z2 / 4) * 2.5  # Student's t with 4 degrees: one odd scanner does not decide
+                score -= log1p(z2 / 4) * 2.5  # Student's t with 4 degrees: one odd scanner does not decide
             scores.append(score)
         return scores
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.demo import Cast
-from edge.demo_config import gateway_toml
+from edge.demo.config import gateway_toml
 
 STARTS = 5
 LIVE_S = 8.0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.demo import Cast, Stage, read_line
-from edge.demo_config import gateway_toml
+from edge.demo.config import gateway_toml
 from tests.bench import _store_feed as feed
 from tests.bench.footprint import cpu_s, get, rss_mib
 

@@ -67,7 +67,7 @@ def first_day(directory: Path, *, devices: bool = False, seed: int = 7) -> Itera
             ],
         )
         rows = json.loads((directory / "devices.json").read_text(encoding="utf-8"))
-        from edge.demo_config import gateway_toml
+        from edge.demo.config import gateway_toml
 
         config, environment = gateway_toml(directory, {"mqtt": "mqtt://127.0.0.1:1", "keys": {}}, open_api=False)
         text = config.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.demo import Cast, Stage
-from edge.demo_config import gateway_toml
+from edge.demo.config import gateway_toml
 
 
 class Store:

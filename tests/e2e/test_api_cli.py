@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from edge import api_cli, api_client
+from edge.cli import api as api_cli
+from edge.cli import client as api_client
 from edge.cli import main
 from edge.demo import Cast
 from tests.unit.api_support import PIN, RICE, SITE, TEA

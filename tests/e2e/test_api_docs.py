@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.api_client import pinned
+from edge.cli.client import pinned
 from edge.demo import Cast
 from tests.unit.api_support import PIN, SITE, TEA
 

@@ -31,8 +31,8 @@ from cloud_bridge.ingest.query import Place
 from cloud_bridge.ingest.store import SqliteStore
 from cloud_bridge.settings import UplinkSettings, endpoint
 from edge.access.bundle import fingerprint
-from edge.api_cli import table
-from edge.api_client import ApiFault, Client
+from edge.cli.api import table
+from edge.cli.client import ApiFault, Client
 from edge.core.errors import SettingsError
 from edge.core.plain import PlainError, build
 

@@ -26,8 +26,8 @@ from typing import IO, Any
 import typer
 
 from edge.core.errors import GatewayError
-from edge.demo_access import claim_own
-from edge.demo_config import gateway_toml
+from edge.demo.access import claim_own
+from edge.demo.config import gateway_toml
 
 READY_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 60.0
@@ -209,7 +209,7 @@ def run_demo(seconds: float | None, seed: int, summary: Path | None, directory: 
 
 
 def _play(cast: Cast, seconds: float | None, seed: int, summary: Path | None, as_json: bool) -> int:
-    from edge.demo_view import View  # noqa: PLC0415 (rich is for people who watch)
+    from edge.demo.view import View  # noqa: PLC0415 (rich is for people who watch)
 
     view = View(quiet=as_json or not sys.stdout.isatty())
     with view:

@@ -12,8 +12,8 @@ from typing import Any
 
 import typer
 
-from edge import api_client
-from edge.api_client import ApiFault, Client, path_of
+from edge.cli import client as api_client
+from edge.cli.client import ApiFault, Client, path_of
 
 FOLLOW_S = 0.3
 PIECE_BYTES = 400_000  # of a CSV in one request; the gateway takes 1 MiB

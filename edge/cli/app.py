@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.api_cli import claim_label, register
+from edge.cli.api import claim_label, register
+from edge.cli.enrol import enrol
 from edge.core.errors import GatewayError, SettingsError, SiteError
-from edge.enrol_cli import enrol
 
 app = typer.Typer(
     name="smartstore",
@@ -111,17 +111,17 @@ def platform(
     json_: Json = False,
 ) -> None:
     """Run the reference platform: read the facts, find gaps, acknowledge; query API, metrics, enrolment of gateways."""
-    from edge import platform_cli as cli
+    from edge.cli import platform as central
 
     if stores:
-        cli.show_stores(directory, json_)
+        central.show_stores(directory, json_)
     elif bundle:
-        cli.make_bundle(directory, bundle, tuple(broker_host or ()), qr)
+        central.make_bundle(directory, bundle, tuple(broker_host or ()), qr)
     elif revoke:
-        cli.revoke_store(directory, revoke, json_)
+        central.revoke_store(directory, revoke, json_)
     else:
-        options = cli.PlatformOptions(directory, broker, host, port, tuple(name or ()))
-        raise typer.Exit(cli.serve_platform(options, json_))
+        options = central.PlatformOptions(directory, broker, host, port, tuple(name or ()))
+        raise typer.Exit(central.serve_platform(options, json_))
 
 
 @app.command()
@@ -147,7 +147,7 @@ def replay(
     json_: Json = False,
 ) -> None:
     """Run recorded raw reads through another profile or antenna set: what would have changed."""
-    from edge.replay_cli import replay_recording
+    from edge.cli.replay import replay_recording
 
     compared, text = replay_recording(recording, device, planogram, other, profile)
     show(compared, json_, text)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import typer
 
-from edge.api_cli import Api, Ca, Json, Token, client_of, table
-from edge.api_client import ApiFault
+from edge.cli.api import Api, Ca, Json, Token, client_of, table
+from edge.cli.client import ApiFault
 
 BUNDLE_SUFFIX = ".smartstore-enrol"
 

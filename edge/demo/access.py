@@ -8,7 +8,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge.api_client import Client
+from edge.cli.client import Client
 
 NAME = "demo"
 WATCHER = "demo-screen"

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check setup system bench campaign train lock sbom clean
+.PHONY: demo test check setup system bench campaign peer train lock sbom clean
 
 demo: setup
 	@$(BIN)/smartstore demo $(ARGS)
@@ -36,6 +36,10 @@ bench: setup
 
 campaign: setup
 	@$(BIN)/python -m tests.fault $(ARGS)
+
+# thingsboard-gateway in an environment of its own, which bench latency measures beside ours (and makes if missing).
+peer: setup
+	@$(BIN)/python -m tests.bench._thingsboard || echo "Going on without it: bench latency then has no row of it."
 
 # The footfall network from nothing: generated scenes, training, export, scores.
 train: setup

@@ -8,6 +8,8 @@ for pair in $wanted; do
     program=${pair%%:*}
     command -v "$program" >/dev/null 2>&1 || [ -x "/usr/sbin/$program" ] || missing="$missing ${pair##*:}"
 done
+# Debian keeps PostgreSQL's server programs off the path, one folder a version.
+command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -z "$missing" ] && exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "Missing:$missing. Install them with this system's package manager; going on without." >&2

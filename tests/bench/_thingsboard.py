@@ -1,7 +1,7 @@
 """The peer, measured the same way: thingsboard-gateway between a source of 500 messages/s and an independent subscriber.
 
-It lives in an environment of its own (SMARTSTORE_THINGSBOARD, default ``.venv-thingsboard``; make it with
-``python3 -m venv .venv-thingsboard && .venv-thingsboard/bin/pip install thingsboard-gateway==3.8.5``). Its settings are
+It lives in an environment of its own (SMARTSTORE_THINGSBOARD, default ``.venv-thingsboard``), which ``make peer`` makes,
+and bench latency by itself where it is missing; where neither succeeds the row says why and is null. Its settings are
 its own defaults (memory storage, so nothing is durable; a pack every 50 ms); its server is mosquitto. Each message
 carries the monotonic time at which it was made, as our facts do.
 """
@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.bench._subscriber import Subscriber, _length, percentile
 
 HOME = Path(os.environ.get("SMARTSTORE_THINGSBOARD", ".venv-thingsboard"))
+RELEASE = "thingsboard-gateway==3.8.5"
+INSTALL_S = 150.0
 START_S = 60.0
 FIRST_MS = 1_790_000_000_000
 
@@ -39,6 +42,26 @@ def installed() -> Path | None:
     """The program, None where the environment was not made."""
     program = HOME / "bin" / "thingsboard-gateway"
     return program.resolve() if program.exists() else None
+
+
+def install() -> str:
+    """Make its environment where it is missing. Why it could not be made, "" when it is there."""
+    if installed() is not None:
+        return ""
+    sys.stderr.write(f"Installing {RELEASE} into {HOME} (about a minute) ...\n")
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    commands = (
+        [sys.executable, "-m", "venv", "--clear", str(HOME)],
+        [str(HOME / "bin" / "python"), "-m", "pip", "install", *quiet, RELEASE],
+    )
+    for command in commands:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+        except subprocess.TimeoutExpired:
+            return f"{RELEASE} was not installed within {INSTALL_S:.0f} s"
+        if done.returncode:
+            return " ".join(done.stderr.split())[-300:] or f"{command[0]} ended with {done.returncode}"
+    return "" if installed() is not None else f"{RELEASE} has no program {HOME / 'bin' / 'thingsboard-gateway'}"
 
 
 def settings(folder: Path, source: int, server: int) -> None:
@@ -141,3 +164,7 @@ def _feed(source: Source, rate: float, seconds: float) -> None:
     for number in range(round(rate * seconds)):
         time.sleep(max(0.0, began_s + number / rate - time.monotonic()))
         source.publish()
+
+
+if __name__ == "__main__":
+    sys.exit(install() or 0)

@@ -36,7 +36,7 @@ QUEUE_LIMIT = 20_000
 SLICE_OBSERVATIONS = 200  # then the loop breathes: API, uplink and watchdog get their turn
 FRAMES_LIMIT = 200
 INTERNALS_PERIOD_US = 10 * US_PER_MIN
-INFERENCE_CAUSES = frozenset({"inference", "model_fallback"})
+INFERENCE_CAUSES = frozenset({"inference", "inference_late", "model_fallback"})
 TELEMETRY = (TagReads, CellSamples, Advert, Frames)
 
 
@@ -86,6 +86,7 @@ class Runtime:
         self.logbook: Logbook | None = None
         self._queue: deque[Observation] = deque()
         self._frames: deque[Frames] = deque()
+        self._late: set[str] = set()  # doors whose frames were dropped because the inference is behind
         self._wake = asyncio.Event()
         self._frames_wake = asyncio.Event()
         self._next_internals_us = 0
@@ -127,8 +128,11 @@ class Runtime:
 
     def _take_frames(self, frames: Frames) -> None:
         if len(self._frames) >= FRAMES_LIMIT:
-            self._frames.popleft()
+            dropped = self._frames.popleft()
             self.health.count("frames_dropped")
+            self._late.add(dropped.device_id)
+            detail = f"{FRAMES_LIMIT} frames wait for the inference: the oldest are not counted"
+            self._say_inference(dropped.device_id, "inference_late", detail)
         self._frames.append(frames)
         self._frames_wake.set()
 
@@ -277,10 +281,16 @@ class Runtime:
             except InferenceError as error:
                 self._say_inference(frames.device_id, "inference", f"{error}. {error.hint}")
                 continue
-            self._say_inference(frames.device_id, "model_fallback" if inference.degraded else "", inference.degraded)
+            finally:
+                self.health.beat("inference")
+            if len(self._frames) < FRAMES_LIMIT // 4:
+                self._late.clear()
+            if frames.device_id not in self._late:
+                self._say_inference(
+                    frames.device_id, "model_fallback" if inference.degraded else "", inference.degraded
+                )
             for crossing in crossings:
                 self.emit(crossing)
-            self.health.beat("inference")
 
     def _say_inference(self, device_id: str, cause: str, detail: str) -> None:
         """Say that a door is counted badly, or not at all, and when that is over. Its driver knows nothing of it."""

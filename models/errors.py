@@ -3,6 +3,7 @@
 FootfallError(InferenceError, ValueError)
 ├── FrameSizeError      frames of a size no supported sensor has
 ├── FrameRateError      fewer than 5 or more than 30 frames a second
+├── BadPixelsError      frames most of whose pixels are dead or saturated
 ├── FrameUnitError      a unit that is neither centi-°C nor mm
 ├── InwardError         an inward direction other than +x -x +y -y
 ├── RecordingError      a recording that cannot be read or lacks what was asked for
@@ -35,6 +36,12 @@ class FrameRateError(FootfallError):
     """A frame rate outside 5 to 30 frames a second."""
 
     hint = "Set the door sensor to 8, 10, 15 or 16 frames a second."
+
+
+class BadPixelsError(FootfallError):
+    """Frame after frame has more dead or saturated pixels than can be filled."""
+
+    hint = "Look at the heat view, clean the sensor, check its cable and supply; else change the sensor."
 
 
 class FrameUnitError(FootfallError):

@@ -44,9 +44,12 @@ class DoorInference:
         """Crossings that these frames completed. Raises InferenceError for a model or frames that cannot be used."""
         self._follow_updates(frames.mono_us)
         counter = self._counter(frames)
+        found = counter.push(frames.pixels, frames.t_us)
+        if not found:
+            counter.frontend.intake.check_pixels()
         return [
             DoorCrossing(frames.device_id, frames.mono_us, crossing.direction, crossing.confidence, crossing.t_us)
-            for crossing in counter.push(frames.pixels, frames.t_us)
+            for crossing in found
         ]
 
     def _follow_updates(self, now_us: int) -> None:

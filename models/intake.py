@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import FrameRateError, FrameSizeError, FrameUnitError, InwardError
+from models.errors import BadPixelsError, FrameRateError, FrameSizeError, FrameUnitError, InwardError
 
 GRID: Final = 8
 """Rows and columns of the pooled field."""
@@ -57,9 +57,9 @@ def check_inward(inward: str) -> str:
     return inward
 
 
-def check_fps(fps: float) -> float:
-    """Return `fps` if it lies within 5 to 30 frames a second, else raise `FrameRateError`."""
-    if not MIN_FPS * (1 - RATE_TOLERANCE) <= fps <= MAX_FPS * (1 + RATE_TOLERANCE):
+def check_fps(fps: float, tolerance: float = 0.0) -> float:
+    """Return `fps` if it lies within 5 to 30 frames a second (by a share more or less), else raise `FrameRateError`."""
+    if not MIN_FPS * (1 - tolerance) <= fps <= MAX_FPS * (1 + tolerance):
         raise FrameRateError(f"frame rate {fps:.2f}/s: expected {MIN_FPS:.0f} to {MAX_FPS:.0f} frames a second")
     return fps
 
@@ -139,6 +139,7 @@ class Intake:
         self._past_us = np.zeros(0, np.int64)
         self._newest_us: NDArray[np.int64] = np.zeros(0, np.int64)
         self._intervals_us: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._unusable: NDArray[np.bool_] = np.zeros(0, np.bool_)  # of the last frames, which had too many bad pixels
 
     def push(self, frames: NDArray[np.int16], t_us: NDArray[np.int64]) -> list[Piece]:
         """Frames (n, rows, cols) at times (n,) in µs → what is sound of them, cut where more than 0.6 s is missing.
@@ -173,11 +174,22 @@ class Intake:
         """Drop frames that are mostly bad; fill single bad pixels."""
         bad = (frames < self.unit.low) | (frames > self.unit.high)
         values = frames.astype(np.float32)
+        unusable = bad.mean(axis=(1, 2)) > MAX_BAD_SHARE if bad.any() else np.zeros(len(frames), np.bool_)
+        self._unusable = np.concatenate((self._unusable, unusable))[-_RATE_FRAMES:]
         if bad.any():
-            keep = bad.mean(axis=(1, 2)) <= MAX_BAD_SHARE
+            keep = ~unusable
             self.dropped += int(len(keep) - keep.sum())
             values, t_us = fill_bad(values[keep], bad[keep]), t_us[keep]
         return values, t_us
+
+    def check_pixels(self) -> None:
+        """Raise `BadPixelsError` if half of the last 24 frames could not be used."""
+        count = int(self._unusable.sum())
+        if count >= _RATE_FRAMES // 2:
+            raise BadPixelsError(
+                f"{count} of the last {len(self._unusable)} frames have dead or saturated pixels in more than"
+                f" {MAX_BAD_SHARE:.0%} of the field: expected fewer than {_RATE_FRAMES // 2}"
+            )
 
     def _in_order(self, values: Signal, t_us: NDArray[np.int64]) -> tuple[Signal, NDArray[np.int64]]:
         """Drop frames not later than the one before (a clock set back further than a gap begins afresh); check rate."""
@@ -207,7 +219,7 @@ class Intake:
         """Frames at a wrong rate are not counted; when the rate is right again, counting begins afresh."""
         try:
             middle = len(self._intervals_us) // 2
-            check_fps(1e6 / float(np.partition(self._intervals_us, middle)[middle]))
+            check_fps(1e6 / float(np.partition(self._intervals_us, middle)[middle]), RATE_TOLERANCE)
         except FrameRateError:
             self._past, self._past_us = self._past[:0], self._past_us[:0]
             raise

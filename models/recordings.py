@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import FrameSizeError, RecordingError
+from models.errors import BadPixelsError, FrameSizeError, RecordingError
 from models.intake import check_fps, check_inward
 from models.runner import Crossing, FootfallRunner
 
@@ -24,6 +24,8 @@ _LABEL_LAG_FRAMES: Final = 8
 _DIRECTION_OF_LABEL: Final = {2: "out", 3: "in"}
 MATCH_FRAMES: Final = 10
 _BLOCK_FRAMES: Final = 4096
+MOST_DROPPED: Final = 0.5
+"""A recording of which more frames are bad tells nothing: no count is better than a low one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,12 @@ def crossings_of(
     for begin in range(0, len(frames), _BLOCK_FRAMES):
         block = slice(begin, begin + _BLOCK_FRAMES)
         found += counter.push(frames[block], t_us[block])
+    dropped = counter.frontend.intake.dropped
+    if dropped > MOST_DROPPED * len(frames):
+        raise BadPixelsError(
+            f"{dropped} of {len(frames)} frames are garbled, or dead or saturated in more than a quarter of the field:"
+            f" expected at most {MOST_DROPPED:.0%}"
+        )
     return sorted(found + counter.flush(), key=lambda crossing: crossing.t_us)
 
 

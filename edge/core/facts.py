@@ -304,23 +304,29 @@ class Crossings(Fact):
 
 @fact(402, FOOTFALL, urgent=False, droppable=True)
 class Occupancy(Fact):
-    """People in the store. known=False: a door sensor is missing."""
+    """People in the store. known=False: a door sensor is missing, or its frames cannot be counted; `people` is then
+    what the other doors make of the last known number.
+
+    drift: when the store closes, how many were still counted inside although nobody is; they are taken off. Else null.
+    """
 
     people: int
     known: bool = True
     low: int = 0
     high: int = 0
+    drift: int | None = None
 
 
 @fact(403, FOOTFALL, urgent=False, droppable=True)
 class Conversion(Fact):
-    """Entrances and picks of the same period."""
+    """Entrances and picks of the same period. known=False: a door was not counted all the time; ratio is null then."""
 
     start_us: int
     end_us: int
     entered: int
     picks: int
     ratio: float | None
+    known: bool = True
 
 
 # --- proximity --------------------------------------------------------------------------------------------------------

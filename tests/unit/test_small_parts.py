@@ -119,13 +119,18 @@ def test_footfall_counts_quarters_and_never_calls_a_missing_sensor_zero() -> Non
     assert part.people == 2
     signals = part.tick(at(800))
     door = next(s for s in signals if isinstance(s, Crossings))
-    assert (door.entered, door.left, door.known) == (3, 1, True)
+    assert (door.entered, door.left, door.known, door.coverage) == (3, 1, False, 0.8889)  # it began within the quarter
+    assert next(s for s in signals if isinstance(s, Conversion)).ratio is None
+    part.crossed(crossing("in", 805), at(805))
+    part.picked(2)
+    signals = part.tick(at(1700))
+    assert next(s for s in signals if isinstance(s, Crossings)).known
     assert next(s for s in signals if isinstance(s, Conversion)).ratio == 2.0
-    part.status(DeviceStatus("door-1", 0, DeviceState.OFFLINE, "LinkLost"), at(900))
+    part.status(DeviceStatus("door-1", 0, DeviceState.OFFLINE, "LinkLost"), at(1800))
     assert part.people is None
-    part.status(DeviceStatus("door-1", 0, DeviceState.ONLINE), at(990))
-    assert part.people == 2
-    door = next(s for s in part.tick(at(1700)) if isinstance(s, Crossings))
+    part.status(DeviceStatus("door-1", 0, DeviceState.ONLINE), at(1890))
+    assert part.people == 3
+    door = next(s for s in part.tick(at(2600)) if isinstance(s, Crossings))
     assert (door.entered, door.known, door.coverage) == (0, False, 0.9)
 
 

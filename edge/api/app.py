@@ -27,6 +27,7 @@ from edge.api import (
     problems,
     record_routes,
     routes,
+    shopper_routes,
     store_routes,
     support,
     watch_routes,
@@ -55,6 +56,7 @@ ROUTERS = (
     support,
     watch_routes,
     offers_routes,
+    shopper_routes,
     console,
 )
 

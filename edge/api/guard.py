@@ -34,9 +34,10 @@ SECURITY_HEADERS = [
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
+PERMISSIONS = b"permissions-policy"
+NO_SENSORS = [(PERMISSIONS, b"camera=(), microphone=(), geolocation=()")]
 
 
 class Guard:
@@ -141,7 +142,9 @@ def _cookie(header: str) -> str:
 def _with_headers(send: Send) -> Send:
     async def guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+            headers = message["headers"]
+            policy = not any(name.lower() == PERMISSIONS for name, _ in headers)  # a page may ask for the camera
+            message["headers"] = [*headers, *SECURITY_HEADERS, *(NO_SENSORS if policy else ())]
         await send(message)
 
     return guarded

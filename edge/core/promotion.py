@@ -85,12 +85,13 @@ class Promotions:
     COMMANDS: ClassVar[frozenset[str]] = frozenset({"set_promotions", "set_rules", "erase_subject"})
 
     def __init__(self, site: Site) -> None:
-        self.version = 0
-        """Rises with every change that an answer to a phone may depend on."""
+        self._version = 0
+        self._stock_versions: dict[str, int] = {}
         self.rules: list[JsonValue] = []
         self.erasures: list[str] = []
         self._promotions: dict[str, Promotion] = {}
-        self._on_hand: dict[tuple[str, str], int] = {}
+        self._on_hand: dict[str, dict[str, int]] = {}
+        self._zones_of: dict[str, set[str]] = {}
         self._dirty: set[str] = set()
         self._plan(site)
 
@@ -103,17 +104,26 @@ class Promotions:
         """Another planogram: promotions of zones that are gone simply find nobody there."""
         del now
         self._plan(site)
-        self.version += 1
+        self._version += 1
         return []
 
     def stock(self, fact: OnHandChanged) -> None:
         """The believed count of a product on a shelf changed."""
-        self._on_hand[fact.gtin, fact.shelf] = fact.on_hand
-        self.version += 1
+        self._on_hand.setdefault(fact.gtin, {})[fact.shelf] = fact.on_hand
+        for zone in self._zones_of.get(fact.gtin, ()):
+            self._stock_versions[zone] = self._stock_versions.get(zone, 0) + 1
 
     def on_hand(self, gtin: str) -> int:
         """Items of a product on all shelves."""
-        return sum(count for (one, _), count in self._on_hand.items() if one == gtin)
+        return sum(self._on_hand.get(gtin, {}).values())
+
+    def version(self, zone: str) -> tuple[int, int]:
+        """Another one after every change that an answer to a phone in this zone may depend on."""
+        return self._version, self._stock_versions.get(zone, 0)
+
+    def edges_us(self, zone: str) -> list[int]:
+        """Wall times at which promotions of the zone begin and end."""
+        return [us for p in self._promotions.values() if p.zone == zone for us in (p.starts_us, p.ends_us)]
 
     def promotions(self) -> list[Promotion]:
         """All that are set."""
@@ -210,9 +220,17 @@ class Promotions:
         else:
             promotions = [self._parse(row, f"promotions[{index}]") for index, row in enumerate(rows)]
             self._promotions = {promotion.id: promotion for promotion in promotions}
-        self.version += 1
+            self._index()
+        self._version += 1
         self._dirty.add(name)
         return []
+
+    def _index(self) -> None:
+        """In which zones each product is promoted."""
+        self._zones_of = {}
+        for promotion in self._promotions.values():
+            for gtin in promotion.gtins:
+                self._zones_of.setdefault(gtin, set()).add(promotion.zone)
 
     def _rule(self, row: JsonValue, key: str) -> JsonValue:
         """A rule of mirror or signage: {id, zone, gtin, url, with: [GTINs that go with it]}."""
@@ -281,6 +299,7 @@ class Promotions:
         for row in rows if isinstance(rows, list) else []:
             promotion = build(Promotion, row if isinstance(row, dict) else _older(row))
             self._promotions[promotion.id] = promotion
+        self._index()
         rules, erasures = said.get("rules"), said.get("erasures")
         self.rules = rules if isinstance(rules, list) else []
         self.erasures = [str(one) for one in erasures] if isinstance(erasures, list) else []

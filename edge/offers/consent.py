@@ -79,6 +79,10 @@ class Consents:
         """The consent of a receipt."""
         return self._by_handle.get(handle_of(receipt)) if receipt else None
 
+    def by_handle(self, handle: str) -> Consent | None:
+        """The consent that is kept under this handle."""
+        return self._by_handle.get(handle)
+
     def erase(self, handle: str) -> None:
         """Delete the key. The caller commits."""
         if self._by_handle.pop(handle, None) is not None:

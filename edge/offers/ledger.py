@@ -42,6 +42,7 @@ class Ledger:
         self._last_us: dict[str, int] = {}
         self._of_person: dict[str, list[Entry]] = {}
         self._open_minor: Counter[str] = Counter()
+        self._versions: Counter[str] = Counter()
         self._totals: dict[str, list[int]] = {}
         if isinstance(totals, dict):
             self._totals = {promotion: [int(n) for n in pair] for promotion, pair in totals.items()}  # type: ignore[arg-type,union-attr]
@@ -79,6 +80,10 @@ class Ledger:
         """When this person got the last offer."""
         return self._last_us.get(person)
 
+    def version(self, person: str) -> int:
+        """Rises with each offer that this person gets or redeems."""
+        return self._versions.get(person, 0)
+
     def spent_minor(self, promotion: str) -> int:
         """Redeemed and open."""
         return self._totals.get(promotion, [0, 0])[1] + self._open_minor[promotion]
@@ -88,12 +93,14 @@ class Ledger:
     def add(self, entry: Entry) -> None:
         """An offer is given out."""
         self._count(entry)
+        self._versions[entry.person] += 1
         self._write(entry)
         self._total(entry.promotion, 1, 0)
 
     def redeem(self, entry: Entry, till: str, reference: str) -> None:
         """It is redeemed."""
         entry.till, entry.reference = till, reference
+        self._versions[entry.person] += 1
         self._open_minor[entry.promotion] -= entry.value_minor
         self._write(entry)
         self._total(entry.promotion, 0, entry.value_minor)
@@ -116,6 +123,7 @@ class Ledger:
             if not mine:
                 del self._of_person[entry.person]
                 self._last_us.pop(entry.person, None)
+                self._versions.pop(entry.person, None)
             for counter, key in (
                 (self._person_day, (entry.promotion, entry.person, entry.day)),
                 (self._day, (entry.promotion, entry.day)),

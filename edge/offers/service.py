@@ -13,7 +13,7 @@ from edge.core.fact import Fact, JsonValue
 from edge.core.facts import CheckIn, ConsentGiven, ConsentWithdrawn, OfferRedeemed, OfferRefused, OfferShown
 from edge.core.instant import US_PER_DAY, US_PER_MIN, US_PER_S, Instant, TimeQuality
 from edge.core.localtime import local_day
-from edge.core.promotion import Promotions, Verdict
+from edge.core.promotion import Promotion, Promotions, Verdict
 from edge.core.site import Site
 from edge.journal import Journal
 from edge.offers import consent as consents
@@ -73,13 +73,31 @@ class Offers:
         self.ledger = Ledger(_rows(journal, ledgers.PREFIX), journal.get("offers/totals"), journal.put)
         self.consents = Consents(_rows(journal, consents.PREFIX), journal.put)
         self._swept_us = -US_PER_DAY
-        self.version = 0
-        """Rises with each redemption and erasure: what a phone was told before may be wrong now."""
+        self._version = 0
 
     @property
     def public_key(self) -> bytes:
         """32 bytes: what tills and apps check offers with."""
         return self._signer.public_key
+
+    def stamp(self, handle: str, person: str) -> tuple[object, ...]:
+        """Another one after every change of this room that an answer to this phone may depend on.
+
+        A cap that was reached, a budget that retention freed; the person's consent; the person's own offers.
+        """
+        return self._version, self.consents.by_handle(handle) is not None, self.ledger.version(person)
+
+    def who(self, receipt: str, now: Instant) -> tuple[str, str]:
+        """(handle of the consent, pseudonym of today) of a receipt; empty ones for nobody's."""
+        consent = self.consents.of(receipt)
+        return (consent.handle, consent.pseudonym(self._day(now))) if consent else ("", "")
+
+    def gap_ends_us(self, zone: str, person: str) -> list[int]:
+        """Engine times at which the minimum gap of this person's last offer ends, for the promotions of a zone."""
+        last_us = self.ledger.last_us(person)
+        if last_us is None:
+            return []
+        return [last_us + round(p.min_gap_min * US_PER_MIN) for p in self._promotions().promotions() if p.zone == zone]
 
     # --- consent ------------------------------------------------------------------------------------------------------
 
@@ -112,7 +130,6 @@ class Offers:
     async def _erase(self, consent: Consent, now: Instant) -> None:
         subject = consent.pseudonym(self._day(now))
         self.consents.erase(consent.handle)
-        self.version += 1
         withdrawn = ConsentWithdrawn(at_us=now.mono_us, subject_id=subject, receipt=consent.handle)
         await self._runtime.tell(withdrawn)
 
@@ -182,8 +199,19 @@ class Offers:
             entry = self._entry(verdict, person, now)
             held.add(verdict.promotion.id)
             self.ledger.add(entry)
+            self._version += self._used_up(verdict.promotion, entry.day)
             issued.append(entry)
         return issued
+
+    def _used_up(self, promotion: Promotion, day: str) -> bool:
+        """Whether nobody else may have an offer of this promotion any more (today)."""
+        _, today, in_all = self.ledger.shown(promotion.id, "", day)
+        left_minor = promotion.budget_minor - self.ledger.spent_minor(promotion.id)
+        return (
+            bool(promotion.cap_day and today >= promotion.cap_day)
+            or bool(promotion.cap_total and in_all >= promotion.cap_total)
+            or bool(promotion.budget_minor and left_minor < promotion.value_minor)
+        )
 
     def _entry(self, verdict: Verdict, person: str, now: Instant) -> Entry:
         promotion = verdict.promotion
@@ -233,7 +261,6 @@ class Offers:
             raise OfferRefusal("redeemed", f"offer {entry.nonce} was redeemed at till {entry.till}")
         # Taken in memory at once: who comes while the commit is on its way is refused.
         self.ledger.redeem(entry, till, reference)
-        self.version += 1
         redeemed = OfferRedeemed(
             at_us=now.mono_us, offer=entry.nonce, promotion=entry.promotion, gtin=entry.gtin, till=till
         )
@@ -290,7 +317,6 @@ class Offers:
             )
             results.append({"reference": row.reference, "status": "double" if double else "booked"})
         if facts:
-            self.version += 1
             await self._runtime.tell(*facts)
         return results
 
@@ -301,7 +327,7 @@ class Offers:
         if now.mono_us - self._swept_us < 60 * US_PER_MIN:
             return
         self._swept_us = now.mono_us
-        self.ledger.forget(now.wall_us - KEEP_US)
+        self._version += bool(self.ledger.forget(now.wall_us - KEEP_US))
         for consent in self.consents.older_than(now.wall_us - CONSENT_KEEP_US):
             self.consents.erase(consent.handle)
 

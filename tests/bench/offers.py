@@ -33,6 +33,7 @@ def run(argv: list[str]) -> dict[str, object]:
     near, far = context.Pipe()
     with tempfile.TemporaryDirectory() as folder:
         listener = bind("127.0.0.1", 0)
+        listener.listen(PHONES)  # phones may knock while the server is still on its way to the door
         process = context.Process(target=_serve, args=(far, listener, folder), daemon=True)
         process.start()
         try:
@@ -64,14 +65,14 @@ def _serve(pipe: Any, listener: socket.socket, folder: str) -> None:
 async def _server(pipe: Any, listener: socket.socket, folder: Path) -> None:
     import uvicorn
 
-    from edge.api import offers_routes
+    from edge.api import desk as desks
     from edge.api.shopper_limits import Rate
     from edge.core.facts import OnHandChanged
     from edge.core.ports import Command
     from edge.journal import Store
     from tests.unit.api_support import SITE, TEA, gateway
 
-    offers_routes.ASK = offers_routes.CONSENT = Rate(1e9, 1e9)
+    desks.ASK = desks.CONSENT = Rate(1e9, 1e9)
     zones = [{"id": f"z-{i}"} for i in range(1, 21)]
     async with gateway(store=Store(folder / "journal.db"), site=SITE | {"zones": zones}) as bench:
         runtime = bench.services.runtime
@@ -84,7 +85,7 @@ async def _server(pipe: Any, listener: socket.socket, folder: Path) -> None:
         app: Any = bench.app
         while not hasattr(app, "state"):
             app = app._app
-        desk = app.state.desk = offers_routes.Desk(bench.services)
+        desk = app.state.desk = desks.Desk(bench.services)
         now = bench.clock.now()
         receipts = [desk.offers.consents.give(["offers"], "1", [], now.wall_us)[0] for _ in range(CONSENTS)]
         server = uvicorn.Server(uvicorn.Config(bench.app, log_level="error", access_log=False, lifespan="off"))

@@ -7,10 +7,13 @@ import dataclasses
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from edge.core.facts import ItemPicked, OfferRedeemed, OfferRefused, OfferShown, OnHandChanged
+from edge.core.identity import encode_sgtin96
 from edge.core.instant import TimeQuality
+from edge.core.observation import TagReads
 from edge.core.ports import Command
 from edge.offers import OfferSigner, Token, read_token
 from tests.unit.api_support import RICE, SITE, TEA, Bench, run
@@ -32,6 +35,18 @@ async def prepare(bench: Bench, **changes: Any) -> None:
     stock(bench, 3)
     command = Command("c-1", "set_promotions", {"promotions": [PROMOTION | changes]})
     assert (await bench.services.runtime.execute(command)).status == "done"
+
+
+def one_read(reader: str, epc: bytes, now_us: int) -> TagReads:
+    return TagReads(
+        device_id=reader,
+        mono_us=now_us,
+        epc=np.frombuffer(epc, np.uint8).reshape(1, -1),
+        antenna=np.ones(1, np.uint16),
+        rssi_cdbm=np.full(1, -5500, np.int16),
+        seen_us=np.full(1, now_us, np.int64),
+        count=np.full(1, 3, np.uint16),
+    )
 
 
 async def consent(phone: httpx.AsyncClient) -> str:
@@ -208,8 +223,35 @@ def test_products_by_barcode_and_digital_link_and_signage() -> None:
             item = (await phone.get("/v1/feeds/signage/z-1")).json()[0]
             assert (item["url"], item["on_hand"], item["with"]) == ("https://shop.example/tea", 3, [])
             assert (await phone.get("/v1/feeds/signage/z-2")).json() == []
+            picture = await phone.get(item["qr"])
+            assert (picture.headers["content-type"], picture.text[:4]) == ("image/svg+xml", "<svg")
+            assert (await phone.get(f"/v1/shopper/qr/{RICE}")).status_code == 404
 
     run(main, site=STORE)
+
+
+def test_the_mirror_shows_what_hangs_before_it_and_what_goes_with_it() -> None:
+    fitting = {"device": "reader-2", "antennas": [{"port": 1, "role": "fitting", "zone": "z-2"}]}
+    products = [row | {"tagged": row["gtin"] == RICE} for row in SITE["products"]]
+    site = STORE | {"readers": [*SITE["readers"], fitting], "products": products}
+
+    async def main(bench: Bench) -> None:
+        await prepare(bench)
+        rules = [{"id": "r-1", "zone": "z-1", "gtin": RICE, "url": "https://shop.example/rice", "with": [TEA]}]
+        await bench.services.runtime.execute(Command("c-3", "set_rules", {"rules": rules}))
+        async with bench.client(None) as mirror:
+            assert (await mirror.get("/v1/feeds/mirror/z-2")).json() == []
+            for _ in range(40):
+                bench.clock.advance(0.5)
+                bench.services.runtime.emit(one_read("reader-2", encode_sgtin96(RICE, 7, 1, 7), bench.clock.now_us))
+                bench.services.runtime.step()
+            (item,) = (await mirror.get("/v1/feeds/mirror/z-2")).json()
+            assert (item["gtin"], item["url"]) == (RICE, "https://shop.example/rice")
+            assert [(other["gtin"], other["on_hand"]) for other in item["with"]] == [(TEA, 3)]
+            assert (await mirror.get("/v1/feeds/mirror/z-1")).json() == []
+            assert (await mirror.get("/v1/feeds/mirror/nowhere")).status_code == 404
+
+    run(main, site=site)
 
 
 @pytest.mark.parametrize("path", ["/s/z-1", "/s/sw.js", "/s/files/page.js", "/s/files/client.js", "/s/files/page.css"])

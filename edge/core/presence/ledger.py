@@ -100,6 +100,18 @@ class Ledger:
         """The role of a place."""
         return self._places.all[place].role
 
+    def in_front(self, role: AntennaRole, zone: str) -> list[Entry]:
+        """What is believed to be before the antennas of this role in a zone, first come first."""
+        found = [
+            entry
+            for entry in self.entries.values()
+            if entry.state in HERE
+            and entry.place != NOWHERE
+            and self.role(entry.place) is role
+            and self.place_id(entry.place) == zone
+        ]
+        return sorted(found, key=lambda entry: entry.since_us)
+
     def belief(self, entry: Entry, probability: float, at_us: int, *, known: bool = True) -> TagBelief:
         """Evidence for the parts that follow; known=False: the reader of its place is down."""
         entry.probability = probability

@@ -26,7 +26,7 @@ from edge.core.presence.scorer import Scorer, WindowScorer
 from edge.core.presence.strangers import Strangers
 from edge.core.presence.table import TagTable
 from edge.core.presence.tracks import K, Motion, Tracks, Verdicts
-from edge.core.site import Site
+from edge.core.site import AntennaRole, Site
 
 FOLD_US = 250 * US_PER_MS  # reads wait no longer than this where there are many …
 MANY_READS = 256
@@ -318,6 +318,10 @@ class Presence:
             self._tracks.tracked[rows] = False
             self._tracks.said[rows] = NOWHERE
             self._table.drop(rows)
+
+    def before_mirror(self, zone: str) -> list[str]:
+        """GTINs of what is before the fitting-room antennas of a zone, first come first; one entry a tag."""
+        return [entry.gtin for entry in self._ledger.in_front(AntennaRole.FITTING, zone) if entry.gtin]
 
     def status(self) -> dict[str, JsonValue]:
         """For people: antennas with their read rates against their own history, tags, strangers, counts of reads."""

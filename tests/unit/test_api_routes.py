@@ -34,7 +34,15 @@ CONCRETE = {
 PUBLIC = {"/health", "/v1/ca.pem", "/v1/claim", "/v1/session", "/claim", "/sign-in", "/language"}
 # A shopper has no account: a consent receipt is asked, and it names nobody.
 SHOPPERS = {"/v1/shopper/consent", "/v1/shopper/check-in", "/v1/shopper/product", "/v1/offers", "/v1/offers/live"}
-SHOPPERS |= {"/v1/offers/key", "/v1/feeds/signage/{zone}", "/s/{zone}", "/s/sw.js", "/s/files/{name}"}
+SHOPPERS |= {
+    "/v1/offers/key",
+    "/v1/feeds/signage/{zone}",
+    "/v1/feeds/mirror/{zone}",
+    "/v1/shopper/qr/{gtin}",
+    "/s/{zone}",
+    "/s/sw.js",
+    "/s/files/{name}",
+}
 STREAMS = {"/v1/facts/live", "/v1/jobs/{job_id}/live"}
 
 

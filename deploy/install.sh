@@ -9,9 +9,12 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 ROOT=${ROOT:-}
 START=${START:-yes}
-slots="$ROOT/opt/smartstore/slots"
-current="$ROOT/opt/smartstore/current"
+base="$ROOT/opt/smartstore"
+slots="$base/slots"
+current="$base/current"
+good="$base/good"
 state="$ROOT/var/lib/smartstore"
+units="smartstore.service smartstore-update.timer smartstore-update.path smartstore-follow.path"
 changed=0
 mode=install
 case "${1:-}" in
@@ -34,6 +37,12 @@ differs() {
 files() {
     cat <<LIST
 deploy/systemd/smartstore.service etc/systemd/system/smartstore.service
+deploy/systemd/smartstore-update.service etc/systemd/system/smartstore-update.service
+deploy/systemd/smartstore-update.timer etc/systemd/system/smartstore-update.timer
+deploy/systemd/smartstore-update.path etc/systemd/system/smartstore-update.path
+deploy/systemd/smartstore-follow.service etc/systemd/system/smartstore-follow.service
+deploy/systemd/smartstore-follow.path etc/systemd/system/smartstore-follow.path
+deploy/gate.sh usr/lib/smartstore/gate.sh
 deploy/systemd/hardware-watchdog.conf etc/systemd/system.conf.d/smartstore-watchdog.conf
 deploy/journald/smartstore.conf etc/systemd/journald.conf.d/smartstore.conf
 deploy/udev/60-smartstore.rules etc/udev/rules.d/60-smartstore.rules
@@ -48,6 +57,14 @@ put() {
     cp "$here/$1" "$ROOT/$2.new"
     chmod 0644 "$ROOT/$2.new"
     mv "$ROOT/$2.new" "$ROOT/$2"
+}
+
+owner() { awk -F: '$1 == "smartstore" { print $3 ":" $4 }' "$ROOT/etc/passwd"; }
+
+turn() {
+    rm -f "$1.new"
+    ln -s "$2" "$1.new"
+    mv -T "$1.new" "$1"
 }
 
 version() { sed -n 's/^version = "\(.*\)"$/\1/p' "$here/pyproject.toml" | head -1; }
@@ -67,12 +84,17 @@ programs() {
             "$slot/bin/python" -m pip install --quiet --require-hashes -r "$here/requirements.lock"
             "$slot/bin/python" -m pip install --quiet --no-deps "$here"
         fi
-        cp -R "$here/docs" "$slot/docs"
+        cp -R "$here/docs" "$here/deploy" "$slot/"
         sync
         : >"$slot/.complete"
     fi
-    ln -s "slots/$wanted" "$current.new"
-    mv -T "$current.new" "$current"
+    before=$(readlink "$good" 2>/dev/null || true)
+    rm -f "$base/trial.json" "$base/trial.starts"
+    turn "$good" "slots/$wanted"
+    turn "$current" "slots/$wanted"
+    if [ -n "$before" ] && [ "$before" != "slots/$wanted" ]; then turn "$base/previous" "$before"; fi
+    # The updater, which is not root, fills and empties slots.
+    chown -R "$(owner)" "$base"
 }
 
 people() {
@@ -94,13 +116,15 @@ settings() {
     mkdir -p "$state"
     cp "$here/deploy/first-settings.toml" "$state/gateway.toml"
     cp "$here/deploy/first-site.json" "$state/site.json"
-    owner=$(awk -F: '$1 == "smartstore" { print $3 ":" $4 }' "$ROOT/etc/passwd")
-    chown -R "$owner" "$state"
+    chown -R "$(owner)" "$state"
     chmod 0700 "$state"
 }
 
 remove() {
-    if [ "$START" = yes ]; then systemctl disable --now smartstore.service 2>/dev/null || true; fi
+    if [ "$START" = yes ]; then
+        # shellcheck disable=SC2086
+        systemctl disable --now $units smartstore-update.service 2>/dev/null || true
+    fi
     files | while read -r _ target; do rm -f "$ROOT/$target"; done
     rm -rf "$ROOT/opt/smartstore"
     say "programs and units are removed"
@@ -110,7 +134,7 @@ wipe() {
     if [ -d "$state" ]; then
         # Overwrite what is secret before unlinking; on flash this is best effort, so the keys are revoked centrally too.
         find "$state" "$ROOT/etc/smartstore" -type f -exec shred -u {} + 2>/dev/null || true
-        rm -rf "$state"
+        rm -rf "$state" "$ROOT/var/lib/smartstore-update"
     fi
     rm -rf "$ROOT/etc/smartstore"
     say "facts, settings and keys are gone; revoke this gateway's certificate at the platform"
@@ -137,7 +161,9 @@ fi
 if [ "$START" = yes ] && [ "$changed" = 1 ]; then
     systemctl daemon-reload
     udevadm control --reload || true
-    systemctl enable smartstore.service
-    systemctl restart smartstore.service
+    # shellcheck disable=SC2086
+    systemctl enable $units
+    # shellcheck disable=SC2086
+    systemctl restart $units
 fi
 if [ "$changed" = 0 ]; then say "nothing to do"; else say "done"; fi

@@ -13,6 +13,7 @@ from cloud_bridge.settings import UplinkSettings
 from devices.registry import BUILT_IN, driver_info
 from edge.journal import JournalSettings
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings
+from edge.updates.settings import UpdateSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 SECTIONS: dict[str, type[Any]] = {
@@ -20,6 +21,7 @@ SECTIONS: dict[str, type[Any]] = {
     "[api]": ApiSettings,
     "[journal]": JournalSettings,
     "[uplink]": UplinkSettings,
+    "[updates]": UpdateSettings,
     "[[device]]": DeviceEntry,
 }
 HEAD = """# Settings

@@ -1,7 +1,8 @@
 """The machine's clock: the only place that reads wall time.
 
 Engine time continues CLOCK_BOOTTIME from the last instant that the journal saved, so it never falls, also over a
-restart; wall time has a floor (build time, last saved time), and the kernel itself (adjtimex) tells its quality
+restart; wall time has a floor (build time, last saved time, last verified signature of an update), and the kernel
+itself (adjtimex) tells its quality
 without asking any daemon.
 """
 
@@ -55,12 +56,15 @@ class Sources:
 class SystemClock:
     """`edge.core.ports.Clock` over this machine."""
 
-    def __init__(self, boot: int, saved: Instant | None, sources: Sources | None = None) -> None:
-        """saved: the last instant in the journal; engine time goes on from there, by real time where that is known."""
+    def __init__(self, boot: int, saved: Instant | None, sources: Sources | None = None, *, signed_us: int = 0) -> None:
+        """saved: the last instant in the journal; engine time goes on from there, by real time where that is known.
+
+        signed_us: wall time of the newest signature that was verified (updates), 0 for none: it cannot be earlier.
+        """
         self._sources = sources or Sources()
         self._boot = boot
         self._was_synced = False
-        self._floor_us = max(BUILD_TIME_US, saved.wall_us if saved else 0)
+        self._floor_us = max(BUILD_TIME_US, saved.wall_us if saved else 0, signed_us)
         self._quality_checked_ns = -(10**12)
         self._synced = False
         self._base_us = 0

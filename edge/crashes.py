@@ -79,13 +79,17 @@ class CrashLog:
         self._now_s, self._boot = now_s, boot
         self._handle: TextIO | None = None
         self._crashes: list[tuple[float, str]] = []
+        self._version = ""
 
-    def begin(self) -> SafeMode | None:
-        """Note that the gateway starts; the answer says whether carefully. A broken file counts as none."""
-        now_s, boot = self._now_s(), self._boot()
+    def begin(self, version: str = "") -> SafeMode | None:
+        """Note that the gateway starts; the answer says whether carefully. A broken file counts as none.
+
+        Crashes of another release count for nothing: an update that crashed and was taken back is not our fault.
+        """
+        now_s, boot, self._version = self._now_s(), self._boot(), version
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(self._file.read_text(encoding="utf-8"))
-            if kept["boot"] == boot:
+            if kept["boot"] == boot and kept.get("version", "") == version:
                 self._crashes = [(float(at), str(who)) for at, who in kept["crashes"] if 0 <= now_s - at < WINDOW_S]
                 if kept["running"]:
                     self._crashes.append((now_s, culprit_of(self._read_trace())))
@@ -124,7 +128,12 @@ class CrashLog:
 
     def _write(self, *, running: bool) -> None:
         """Best effort: on a full disk the gateway still starts."""
-        kept = {"boot": self._boot(), "running": running, "crashes": self._crashes if running else []}
+        kept = {
+            "boot": self._boot(),
+            "version": self._version,
+            "running": running,
+            "crashes": self._crashes if running else [],
+        }
         with contextlib.suppress(OSError):
             fresh = self._file.with_suffix(".new")
             fresh.write_text(json.dumps(kept), encoding="utf-8")

@@ -50,6 +50,7 @@ from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings, SettingsFile
 from edge.store_engine import make_engine
 from edge.supervisor import Supervisor
+from edge.updating import make_rollout, signed_floor_us, update_paths
 
 if TYPE_CHECKING:
     from edge.certificates import Certificates
@@ -74,6 +75,7 @@ class Plan:
     calibrations: dict[CellKey, Calibration]
     uplink: UplinkSettings
     state_dir: Path
+    updates: bool = False
 
 
 def read_plan(path: Path) -> Plan:
@@ -91,6 +93,7 @@ def read_plan(path: Path) -> Plan:
         calibrations=_calibrations(file.resolve(gateway.calibration)) if gateway.calibration else {},
         uplink=bridge.uplink_settings(file),
         state_dir=state_dir,
+        updates=update_paths(file) is not None,
     )
     plan.api.check()
     file.check_sections()
@@ -161,10 +164,10 @@ class Gateway:
         self.listener = self._bind()
         self.plan.state_dir.mkdir(parents=True, exist_ok=True)
         self.crashes = CrashLog(self.plan.state_dir)
-        self.safe_mode = self.crashes.begin()
+        self.safe_mode = self.crashes.begin(software_version())
         store, kept = open_store(plan.journal, machine_identity())
         plan = self.plan = dataclasses.replace(plan, site=kept_site(store.mapping("keyed"), plan.site))
-        self.clock = SystemClock(kept.boot, kept.instant)
+        self.clock = SystemClock(kept.boot, kept.instant, signed_us=signed_floor_us(plan.state_dir))
         self.health = Health(self.clock.now_us)
         self.engine: Engine = make_engine(plan.site, plan.calibrations)
         self.kept = kept
@@ -185,6 +188,7 @@ class Gateway:
         self._relink = asyncio.Event()
         self.enrolment = self._enrolment()
         self.jobs = Jobs()
+        self.rollout = make_rollout(self, self._store_open) if plan.updates else None
         self.certificates = self._certify() if plan.api.https else None
         self.port = self.listener.getsockname()[1]
 
@@ -238,6 +242,8 @@ class Gateway:
         start("bridge", self._run_bridge())
         start("enrolment", self.enrolment.run(functools.partial(self.health.alarm, "enrolment")))
         start("watchdog", self._feed_watchdog())
+        if self.rollout is not None:
+            start("updates", self.rollout.run())
         if not self.kept.clean:
             start("quick-check", self._check_file(self._store))
         async with asyncio.TaskGroup() as group:
@@ -411,7 +417,7 @@ class Gateway:
 
     async def _run_bridge(self) -> None:
         """The bridge with the settings of now; made anew when enrolment brings others."""
-        served = bridge.Gateway(self.runtime, self.installation)
+        served = bridge.Gateway(self.runtime, self.installation, self.rollout)
         while True:
             self._relink.clear()
             settings = enrolled_settings(self.plan.uplink, self.enrolment)

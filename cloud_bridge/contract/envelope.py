@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from cloud_bridge.contract.epcis import EPCIS_SCHEMA, EPCIS_TYPE, MOVEMENTS, Places, object_event
-from edge.core.fact import Fact, FactClass, StoredFact, body_fields, fact_types, kind_of
+from edge.core.fact import Fact, FactClass, StoredFact, body_fields, kind_of, type_of
 from edge.core.instant import US_PER_S, TimeQuality
 from edge.core.site import Site
 
@@ -67,6 +67,10 @@ def traceparent(epoch: str, seq: int) -> str:
     return f"00-{hashlib.sha256(epoch.encode()).hexdigest()[:16]}{seq:016x}-{seq:016x}-01"
 
 
+def _never(_body: str) -> None:
+    """The pattern of a fact whose fields are not known: it is always parsed."""
+
+
 class EnvelopeRenderer:
     """Renders the facts of one store and one epoch of its journal."""
 
@@ -85,7 +89,7 @@ class EnvelopeRenderer:
         return cls(Places(site.store.sgln, extensions), site.store.timezone, epoch)
 
     def event(self, stored: StoredFact) -> str:
-        """One CloudEvents object as JSON text. KeyError for a fact code that no release has had."""
+        """One CloudEvents object as JSON text; a fact that only a later release knows as `OfLaterRelease`."""
         seq, boot, mono_us, event_us, record_us, quality, code, body = stored
         shape = self._shapes.get((code, boot, quality)) or self._shape(stored)
         trace = f"{seq:016x}"
@@ -134,7 +138,7 @@ class EnvelopeRenderer:
             head=f'{_encode(fixed)[:-1]},"id":"{self._epoch}-',
             subject=names.index(fact_type.SUBJECT) if fact_type.SUBJECT else -1,
             template="{" + ",".join(f'"{name}":%s' for name in names) + "}",
-            match=re.compile(r"\[" + ",".join(parts) + r"\]").fullmatch,
+            match=re.compile(r"\[" + ",".join(parts) + r"\]").fullmatch if stored.code == fact_type.CODE else _never,
             movement=fact_type in MOVEMENTS,
         )
         if len(self._shapes) >= _KEPT:
@@ -178,11 +182,10 @@ def batches(rows: Sequence[StoredFact], render: Callable[[StoredFact], str]) -> 
     """The rows as batches of one class each, in order of their first row. An oversized event travels alone."""
     made: list[Batch] = []
     open_batches: dict[FactClass, Batch] = {}
-    types = fact_types()
     for row in rows:
         part = render(row).encode()
         size = len(part) + 1
-        fact_class = types[row.code].CLASS
+        fact_class = type_of(row.code).CLASS
         batch = open_batches.get(fact_class)
         if batch is None or len(batch.parts) >= MAX_BATCH_EVENTS or batch.n_bytes + size > MAX_BATCH_BYTES:
             batch = open_batches[fact_class] = Batch(fact_class, [], 1)

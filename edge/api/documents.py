@@ -32,6 +32,8 @@ def health_document(here: Services) -> tuple[int, dict[str, Any]]:
         "counters": dict(sorted(record.counters.items())),
         "claimed": here.settings.open or here.access.claimed,
         "uplink": here.uplink(),
+        "devices_online": sum(1 for row in record.devices.values() if row.state is DeviceState.ONLINE),
+        "devices": len(record.devices),
     }
     return 503 if stale else 200, body
 

@@ -16,6 +16,8 @@ import typer
 
 from edge.cli.api import claim_label, register
 from edge.cli.enrol import enrol
+from edge.cli.release import release
+from edge.cli.update import update
 from edge.core.errors import GatewayError, SettingsError, SiteError
 
 app = typer.Typer(
@@ -190,6 +192,8 @@ def install(
     typer.echo(f"installed: {install_model(manifest, store)}")
 
 
+app.add_typer(update, name="update")
+app.add_typer(release, name="release")
 register(app)
 app.command("enrol")(enrol)
 

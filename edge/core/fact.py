@@ -106,8 +106,18 @@ def pack(value: Fact) -> bytes:
 
 
 def unpack(code: int, body: bytes) -> dict[str, Any]:
-    """The stored fields by name, only those that were stored. KeyError for a code that no release has had."""
+    """The stored fields by name, only those that were stored; of a later release's fact: its code and its values."""
+    if code not in _BY_CODE:
+        return {"code": code, "values": body.decode()}
     return dict(zip(_BODY_FIELDS[_BY_CODE[code]], json.loads(body), strict=False))
+
+
+LATER = 905  # `edge.core.facts.OfLaterRelease` stands for every code that only a later release knows
+
+
+def type_of(code: int) -> type[Fact]:
+    """The fact type of a code."""
+    return _BY_CODE.get(code) or _BY_CODE[LATER]
 
 
 class StoredFact(NamedTuple):
@@ -131,7 +141,7 @@ class StoredFact(NamedTuple):
     @property
     def type(self) -> type[Fact]:
         """The fact's type."""
-        return _BY_CODE[self.code]
+        return type_of(self.code)
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -606,3 +606,14 @@ class Updated(Fact):
     new: str
     ok: bool
     detail: str = ""
+
+
+@fact(905, SYSTEM)
+class OfLaterRelease(Fact):
+    """A fact of a later release that was taken back since: here neither its name nor its fields' names are known.
+
+    It is sent as it is stored (values: the fields in order, as JSON), under its own seq: nothing is lost or held up.
+    """
+
+    code: int
+    values: str

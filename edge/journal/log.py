@@ -21,7 +21,7 @@ from edge.core.facts import Gap
 from edge.core.instant import Instant, TimeQuality
 from edge.core.ports import Commit
 from edge.journal.schema import QUALITIES
-from edge.journal.store import Batch, FactRow, Store, quarantine
+from edge.journal.store import Batch, FactRow, Store, damage_mark, quarantine
 from edge.journal.writer import Writer
 
 FULL_RETRY_S = 0.25
@@ -80,25 +80,37 @@ def open_store(settings: JournalSettings, machine: str = "") -> tuple[Store, Kep
     """
     path = Path(settings.path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    quota_bytes = settings.quota_mib << 20
-    quarantined, cause = "", ""
     try:
-        store = Store(path, quota_bytes=quota_bytes, synchronous=settings.synchronous)
-        meta = store.mapping("meta")
-        if meta.get("damaged"):
-            store.close()
-            raise JournalCorrupt("journal: the integrity check of the last boot failed")
+        if damage_mark(path).exists():
+            raise JournalCorrupt("journal: found damaged before")
+        return _open(path, settings, machine)
     except JournalCorrupt:
         taken = sum(1 for _ in path.parent.glob(f"{path.name}.corrupt-*"))
-        quarantined, cause = str(quarantine(path, str(taken + 1))), "corrupt"
-        store = Store(path, quota_bytes=quota_bytes, synchronous=settings.synchronous)
+        quarantined = str(quarantine(path, str(taken + 1)))
+        return _open(path, settings, machine, new_epoch_cause="corrupt", quarantined=quarantined)
+
+
+def _open(
+    path: Path, settings: JournalSettings, machine: str, *, new_epoch_cause: str = "", quarantined: str = ""
+) -> tuple[Store, Kept]:
+    """The file as it is, with everything that a start needs read once. Raises JournalCorrupt; then it is closed."""
+    store = Store(path, quota_bytes=settings.quota_mib << 20, synchronous=settings.synchronous)
+    try:
         meta = store.mapping("meta")
-    if store.has_room():
-        store.keep_ballast()
-    if machine and meta.get("machine") not in (None, machine):
-        store.begin_epoch()
-        cause = "cloned"
-    return store, begin_boot(store, machine, new_epoch_cause=cause, quarantined=quarantined)
+        if meta.get("damaged"):
+            raise JournalCorrupt("journal: the integrity check of the last boot failed")
+        if store.has_room():
+            store.keep_ballast()
+        if machine and meta.get("machine") not in (None, machine):
+            store.begin_epoch()
+            new_epoch_cause = "cloned"
+        kept = begin_boot(store, machine, new_epoch_cause=new_epoch_cause, quarantined=quarantined)
+        store.bounds()
+        store.mapping("keyed")
+    except JournalCorrupt:
+        store.close()
+        raise
+    return store, kept
 
 
 def begin_boot(store: Store, machine: str = "", *, new_epoch_cause: str = "", quarantined: str = "") -> Kept:
@@ -106,7 +118,10 @@ def begin_boot(store: Store, machine: str = "", *, new_epoch_cause: str = "", qu
     meta = store.mapping("meta")
     boot = _int(meta.get("boot")) + 1
     saved = meta.get("instant")
-    instant = Instant(saved[0], saved[1], TimeQuality(saved[2])) if isinstance(saved, list) else None  # type: ignore[arg-type]
+    try:
+        instant = Instant(saved[0], saved[1], TimeQuality(saved[2])) if isinstance(saved, list) else None  # type: ignore[arg-type]
+    except (ValueError, IndexError) as error:
+        raise JournalCorrupt(f"journal: instant = {saved!r}") from error
     kept = Kept(
         boot,
         bool(meta.get("clean", True)),

@@ -26,6 +26,7 @@ DISK_SHARE = 4  # a journal larger than its share of the disk would leave the WA
 BALLAST_BYTES = 2 * 1024 * 1024
 """A file that can be unlinked on a full disk: in WAL mode even DELETE and checkpoint need free space."""
 
+TABLES = ("said", "internals", "keyed", "meta")
 _INSERT = "INSERT INTO fact (seq, boot, mono_us, event_us, record_us, quality, code, body) VALUES (?,?,?,?,?,?,?,?)"
 _COLUMNS = "seq, boot, mono_us, event_us, record_us, quality, code, body"
 
@@ -107,19 +108,25 @@ class Store:
             self._upsert("meta", {"epoch": self.epoch, "acked": 0, "last_seq": 0})
             self._db.execute("COMMIT")
 
-    @staticmethod
     @contextlib.contextmanager
-    def _translated() -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise JournalFull(f"journal: {error}") from error
-            if error.sqlite_errorcode == sqlite3.SQLITE_CORRUPT:
-                raise JournalCorrupt(f"journal: {error}") from error
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+                raise self._corrupt(error) from error
             raise JournalError(f"journal: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise JournalCorrupt(f"journal: {error}") from error
+        except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: what was JSON once is none any more
+            raise self._corrupt(error) from error
+
+    def _corrupt(self, error: Exception) -> JournalCorrupt:
+        """Leave a mark beside the file, so that the next start puts it aside: the file itself may take none."""
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                damage_mark(self.path).touch()
+        return JournalCorrupt(f"journal: {error}")
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -137,7 +144,7 @@ class Store:
 
     def _write(self, batch: Batch) -> None:
         self._db.executemany(_INSERT, batch.facts)
-        for table in ("said", "internals", "keyed", "meta"):
+        for table in TABLES:
             self._upsert(table, getattr(batch, table))
         self._db.executemany("DELETE FROM fact WHERE seq = ?", ((seq,) for seq in batch.drop_seqs))
         if batch.delete_to:
@@ -172,8 +179,9 @@ class Store:
 
     def used_bytes(self) -> int:
         """Pages in use (not the freelist), in bytes."""
-        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
-        free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+        with self._translated():
+            pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+            free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
         return int(pages - free) * PAGE_BYTES
 
     def quick_check(self) -> bool:
@@ -191,7 +199,8 @@ class Store:
 
     def bounds(self) -> tuple[int, int]:
         """(first seq, last seq) of the stored rows; (0, 0) when there are none."""
-        low, high = self._reader.execute("SELECT MIN(seq), MAX(seq) FROM fact").fetchone()
+        with self._translated():
+            low, high = self._reader.execute("SELECT MIN(seq), MAX(seq) FROM fact").fetchone()
         return (low or 0), (high or 0)
 
     def read(self, from_seq: int, to_seq: int, limit: int, codes: Sequence[int] | None) -> list[StoredFact]:
@@ -209,11 +218,11 @@ class Store:
 
     def mapping(self, table: str) -> dict[str, JsonValue]:
         """All of `said`, `internals`, `keyed` or `meta`."""
-        if table not in ("said", "internals", "keyed", "meta"):
-            raise ValueError(f"table = {table!r}: expected said, internals, keyed or meta")
+        if table not in TABLES:
+            raise ValueError(f"table = {table!r}: expected one of {', '.join(TABLES)}")
         with self._translated():
             rows = self._reader.execute(f"SELECT key, value FROM {table}").fetchall()
-        return {key: json.loads(value) for key, value in rows}
+            return {key: json.loads(value) for key, value in rows}
 
     # --- ballast and closing ----------------------------------------------------------------------------------------
 
@@ -260,6 +269,11 @@ def _disk_bytes(path: Path) -> int:
     return disk.f_blocks * disk.f_frsize
 
 
+def damage_mark(path: Path) -> Path:
+    """The file whose presence says that the journal beside it was found damaged."""
+    return path.with_name(f"{path.name}.damaged")
+
+
 def quarantine(path: Path, suffix: str) -> Path:
     """Put a damaged journal aside (file, WAL and shared memory), so that a fresh one can begin."""
     target = path.with_name(f"{path.name}.corrupt-{suffix}")
@@ -267,4 +281,5 @@ def quarantine(path: Path, suffix: str) -> Path:
         part = path.with_name(path.name + ending)
         if part.exists():
             part.rename(target.with_name(target.name + ending))
+    damage_mark(path).unlink(missing_ok=True)
     return target

@@ -140,13 +140,20 @@ def _never(error: JournalError) -> None:
 
 
 def _damage(path: Path, rng: random.Random) -> str:
-    how = rng.choice(("pages", "head", "short", "empty", "noise"))
+    how = rng.choice(("pages", "bits", "head", "short", "empty", "noise"))
     size = path.stat().st_size
     with path.open("r+b") as file:
         if how == "pages":
             for _ in range(rng.randrange(1, 20)):
                 file.seek(4096 * rng.randrange(1, size // 4096))
                 file.write(rng.randbytes(4096))
+        elif how == "bits":  # SQLite keeps no checksums: a flipped bit may be found only when a value is read
+            for _ in range(rng.randrange(1, 200)):
+                at = rng.randrange(size)
+                file.seek(at)
+                byte = file.read(1)[0]
+                file.seek(at)
+                file.write(bytes((byte ^ 1 << rng.randrange(8),)))
         elif how == "head":
             file.write(rng.randbytes(rng.randrange(1, 4096)))
         elif how == "short":

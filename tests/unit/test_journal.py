@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.errors import JournalError, JournalFull
+from edge.core.errors import JournalCorrupt, JournalError, JournalFull
 from edge.core.fact import Fact, FactClass
 from edge.core.facts import Gap, OnHandChanged, Restarted, ZoneHeat
 from edge.core.instant import US_PER_S, Instant
@@ -224,6 +224,50 @@ def test_a_damaged_file_goes_to_quarantine_and_a_new_epoch_begins(tmp_path: Path
     (tmp_path / "j.db").write_bytes(b"not a database, long enough to be looked at" * 100)
     store, kept = open_store(settings)
     assert store.epoch != epoch
+    assert kept.new_epoch_cause == "corrupt"
+    assert Path(kept.quarantined).exists()
+    store.close()
+
+
+@pytest.mark.parametrize("how", ["bounds", "said", "json"])
+def test_damage_that_only_a_start_finds_is_put_aside_too(tmp_path: Path, how: str) -> None:
+    """The file opens; what is broken lies in a page, or a value, that a start reads later."""
+    path = tmp_path / "j.db"
+    opened = Opened(path)
+
+    async def scenario() -> None:
+        await opened.journal.append(commit(urgent_fact(), said={"k": "v" * 9_000}), now())
+
+    asyncio.run(scenario())
+    epoch = opened.store.epoch
+    opened.store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if how == "json":
+            db.execute("UPDATE said SET value = X'7B'")
+        name = "fact" if how == "bounds" else "said"
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+    if how != "json":
+        with path.open("r+b") as file:
+            file.seek((root - 1) * 4096)
+            file.write(b"\xa5" * 4096)
+    store, kept = open_store(opened.settings)
+    assert kept.new_epoch_cause == "corrupt"
+    assert store.epoch != epoch
+    store.close()
+    store, kept = open_store(opened.settings)
+    assert kept.new_epoch_cause == ""
+    store.close()
+
+
+def test_damage_found_while_it_runs_is_put_aside_at_the_next_start(tmp_path: Path) -> None:
+    """Without waiting for the background check, which an early end of the process would cut short for ever."""
+    path = tmp_path / "j.db"
+    opened = Opened(path)
+    with pytest.raises(JournalCorrupt), opened.store._translated():
+        raise sqlite3.DatabaseError("database disk image is malformed")
+    opened.store.close()
+    store, kept = open_store(opened.settings)
     assert kept.new_epoch_cause == "corrupt"
     assert Path(kept.quarantined).exists()
     store.close()

@@ -1,0 +1,75 @@
+"""Bundles of software, and firmware's own signature: what the publisher signs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from edge.updates.repository import PublisherError
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        words = done.stderr.strip().splitlines() or ["no words"]
+        raise PublisherError(f"pip {arguments[0]}: {words[-1][:300]}")
+
+
+def pack(source: Path, out: Path, say: Callable[[str], None]) -> tuple[str, int]:
+    """A tar with ``wheels/`` (hashes checked against the lock), ``docs/`` and ``deploy/``: (version, number of wheels).
+
+    Wheels are compressed already, so the tar is not. Raises PublisherError.
+    """
+    project = source / "pyproject.toml"
+    try:
+        found = re.search(r'^version = "([^"]+)"$', project.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError as error:
+        raise PublisherError(f"{project}: {error}: expected a checkout of the release") from None
+    if found is None:
+        raise PublisherError(f"{project}: no version in it")
+    with tempfile.TemporaryDirectory() as scratch:
+        wheels = Path(scratch) / "wheels"
+        say("fetching what the lock pins …")
+        lock = str(source / "requirements.lock")
+        _pip("download", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", lock, "-d", str(wheels))
+        say("building the wheel …")
+        _pip("wheel", "--quiet", "--no-deps", str(source), "-w", str(wheels))
+        with tarfile.open(out, "w") as archive:
+            archive.add(wheels, "wheels", filter=_plain)
+            for folder in ("docs", "deploy"):
+                if (source / folder).is_dir():
+                    archive.add(source / folder, folder, filter=_plain)
+        return found[1], sum(1 for _ in wheels.glob("*.whl"))
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """No times and no people in it."""
+    if member.name.endswith((".pyc", "__pycache__")):
+        return None
+    member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
+    return member
+
+
+def maker_signature(image: Path, key_file: Path) -> bytes:
+    """The 64 bytes that FIRMWARE_BEGIN carries: Ed25519 over the image's SHA-256 (SDP/1).
+
+    Raises PublisherError.
+    """
+    try:
+        key = load_pem_private_key(key_file.read_bytes(), None)
+        digest = hashlib.sha256(image.read_bytes()).digest()
+    except (OSError, ValueError, TypeError) as error:
+        raise PublisherError(f"{key_file}, {image}: {error}: expected a PEM key and an image") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise PublisherError(f"{key_file}: expected an Ed25519 key")
+    return key.sign(digest)

@@ -46,6 +46,7 @@ deploy/gate.sh usr/lib/smartstore/gate.sh
 deploy/systemd/hardware-watchdog.conf etc/systemd/system.conf.d/smartstore-watchdog.conf
 deploy/journald/smartstore.conf etc/systemd/journald.conf.d/smartstore.conf
 deploy/udev/60-smartstore.rules etc/udev/rules.d/60-smartstore.rules
+deploy/polkit/60-smartstore.rules etc/polkit-1/rules.d/60-smartstore.rules
 LIST
 }
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,9 +29,9 @@ REACH_IT = "Check network and address, then try again; the bundle stays good unt
 class HttpsDoor:
     """`PlatformDoor` over HTTPS (TLS 1.3, the bundle's CA and no other), by the uplink's proxy where it has one."""
 
-    def __init__(self, settings: UplinkSettings | None = None) -> None:
-        """settings: of the uplink. Raises UplinkError for a file of credentials that cannot be read."""
-        self._proxy = PahoLinks(settings).proxy if settings is not None else None
+    def __init__(self, settings: Callable[[], UplinkSettings] | None = None) -> None:
+        """settings: of the uplink, as they are when the platform is called."""
+        self._settings = settings
 
     def genuine(self, document: Mapping[str, JsonValue], keys: Mapping[str, str]) -> bool:
         """Whether the key that the bundle names signed it."""
@@ -39,9 +39,10 @@ class HttpsDoor:
         return is_genuine(BUNDLE_TOPIC, document, ring)
 
     async def call(self, url: str, body: Mapping[str, str], ca: str) -> dict[str, Any]:
-        """POST and read the answer, in a thread. Raises AccessDenied."""
+        """POST and read the answer, in a thread. Raises AccessDenied, UplinkError for unreadable credentials."""
+        proxy = PahoLinks(self._settings()).proxy if self._settings is not None else None
         try:
-            status, content = await asyncio.to_thread(_post, url, json.dumps(body).encode(), ca, self._proxy)
+            status, content = await asyncio.to_thread(_post, url, json.dumps(body).encode(), ca, proxy)
             answer = json.loads(content)
         except ssl.SSLCertVerificationError as error:
             detail = f"{url}: its certificate is not good: {error.verify_message}"

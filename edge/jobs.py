@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from edge.core.errors import CommandRejected, GatewayError
 from edge.core.plain import PlainError
@@ -29,13 +29,22 @@ class Job:
     error: dict[str, str] | None = None
     version: int = 0
     log: list[str] = field(default_factory=list)
+    left_s: int | None = None
+    """Seconds until it ends by itself, where that is known."""
 
     def as_json(self) -> dict[str, Any]:
         """As the API shows it."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-Progress = Callable[[float, str], None]
+class Progress(Protocol):
+    """How a job tells how far it is."""
+
+    def __call__(self, share: float, step: str, so_far: Any = None, left_s: int | None = None) -> None:
+        """share: 0 to 1; step: in words; so_far: the result as far as it goes (None: as before)."""
+        ...
+
+
 Work = Callable[[Progress], Awaitable[Any]]
 
 
@@ -75,14 +84,16 @@ class Jobs:
         return job
 
     async def _run(self, job: Job, work: Work) -> None:
-        def progress(share: float, step: str) -> None:
-            job.progress, job.step = min(1.0, max(0.0, share)), step
+        def progress(share: float, step: str, so_far: Any = None, left_s: int | None = None) -> None:
+            job.progress, job.step, job.left_s = min(1.0, max(0.0, share)), step, left_s
+            if so_far is not None:
+                job.result = so_far
             job.log = [*job.log[-49:], step]
             self._note(job)
 
         try:
             job.result = await work(progress)
-            job.state, job.progress = "done", 1.0
+            job.state, job.progress, job.left_s = "done", 1.0, None
         except CommandRejected as error:
             job.state, job.error = "failed", {"cause": error.reason, "detail": error.detail, "hint": ""}
         except GatewayError as error:

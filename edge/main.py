@@ -45,12 +45,14 @@ from edge.journal import Journal, JournalSettings, Kept, Store, ThreadWriter
 from edge.journal.log import open_store
 from edge.logbook import Logbook
 from edge.metrics import Sample, gateway_samples
+from edge.network import MachineNetwork, NetworkRefused, NetworkUnmanaged, SystemBus
 from edge.recordings import Recordings
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings, SettingsFile
 from edge.store_engine import make_engine
 from edge.supervisor import Supervisor
 from edge.updating import make_rollout, signed_floor_us, update_paths
+from edge.way_out import WayOut
 
 if TYPE_CHECKING:
     from edge.certificates import Certificates
@@ -186,7 +188,9 @@ class Gateway:
         self.doors = Doors(self.runtime, plan.state_dir)
         self.access = Access(self.journal, self.clock, self.runtime.tell)
         self._relink = asyncio.Event()
+        self.way_out = WayOut(self.journal, self._uplink_settings, self._relink.set)
         self.enrolment = self._enrolment()
+        self.network = MachineNetwork(SystemBus(), self.journal)
         self.jobs = Jobs()
         self.rollout = make_rollout(self, self._store_open) if plan.updates else None
         self.certificates = self._certify() if plan.api.https else None
@@ -244,6 +248,7 @@ class Gateway:
         start("watchdog", self._feed_watchdog())
         if self.rollout is not None:
             start("updates", self.rollout.run())
+        start("time servers", self._keep_time())
         if not self.kept.clean:
             start("quick-check", self._check_file(self._store))
         async with asyncio.TaskGroup() as group:
@@ -372,6 +377,8 @@ class Gateway:
             measures=self._measures,
             recordings=Recordings(self.plan.state_dir / "recordings", self.installation),
             restart=self._restart_soon,
+            network=self.network,
+            way_out=self.way_out,
             fingerprint=self.fingerprint,
             ca_pem=self.certificates.ca_pem if self.certificates else "",
         )
@@ -408,19 +415,28 @@ class Gateway:
             clock=self.clock,
             audit=self.access.audit,
             folder=self.plan.state_dir / "platform",
-            door=HttpsDoor(self.plan.uplink),
+            door=HttpsDoor(self.way_out.settings),
             trusted=lambda: self.plan.uplink.platform_keys,
             adopt=self.installation.adopt,
             changed=self._relink.set,
         )
         return Enrolment(ports)
 
+    def _uplink_settings(self) -> UplinkSettings:
+        return enrolled_settings(self.plan.uplink, self.enrolment)
+
+    async def _keep_time(self) -> None:
+        """The time servers that a technician set; where nothing here takes them, the network page says so."""
+        with contextlib.suppress(NetworkUnmanaged, NetworkRefused):
+            await self.network.start()
+        await asyncio.Event().wait()
+
     async def _run_bridge(self) -> None:
         """The bridge with the settings of now; made anew when enrolment brings others."""
         served = bridge.Gateway(self.runtime, self.installation, self.rollout)
         while True:
             self._relink.clear()
-            settings = enrolled_settings(self.plan.uplink, self.enrolment)
+            settings = self.way_out.settings()
             self.bridge = bridge.make_bridge(served, self.installation.site(), settings, software_version())
             running = [asyncio.create_task(self.bridge.run())] if self.bridge is not None else []
             tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._relink.wait()), *running]

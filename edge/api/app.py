@@ -23,8 +23,11 @@ from edge.api import (
     enrolment_routes,
     job_routes,
     label_routes,
+    network_routes,
     offers_routes,
+    pages,
     problems,
+    reading_routes,
     record_routes,
     routes,
     shopper_routes,
@@ -50,8 +53,10 @@ ROUTERS = (
     door_routes,
     store_routes,
     job_routes,
+    reading_routes,
     record_routes,
     label_routes,
+    network_routes,
     configuration_routes,
     support,
     watch_routes,
@@ -67,7 +72,7 @@ def create_app(services: Services) -> Guard:
     app.state.services = services
     app.state.pages = hot_reads.Pages(services)
     app.state.tally = Tally(services.runtime.journal, services.runtime.clock)
-    problems.install(app)
+    problems.install(app, pages.problem)
     for room in ROUTERS:
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

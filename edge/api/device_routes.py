@@ -193,7 +193,10 @@ async def watch(here: Here, who: Technician, device_id: DeviceId, body: Test, ke
     entry_of(here, device_id)
 
     async def work(tell: Any) -> dict[str, Any]:
-        return await _watch(here, device_id, body.seconds, tell)
+        result = await _watch(here, device_id, body.seconds, tell)
+        if result["passed"]:
+            await here.access.audit.add(who.name, "test_device", device_id, f"{len(result['events'])} events")
+        return result
 
     return here.jobs.start("test", device_id, who.name, work, key=key or "").as_json()
 

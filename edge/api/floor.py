@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge.core.site import Shelf, Site
@@ -12,6 +13,7 @@ STRIP = 190.0
 """Zones without shelves (entrance, till) stand in a strip on the left, where the doors are drawn."""
 SHELF_W, SHELF_H = 172.0, 168.0
 GAP = 18.0
+BAR_H = 74.0  # a product's bar in its shelf, when it is full
 FLATTEST, TALLEST = 0.56, 0.7  # height by width: distances are bent to it, neighbours stay neighbours
 
 
@@ -36,6 +38,8 @@ class Floor:
     zones: tuple[Box, ...]
     scanners: tuple[tuple[str, float, float], ...]
     doors: tuple[tuple[str, float, float], ...]
+    eyes: tuple[tuple[str, str, float, float], ...]
+    """What looks at each shelf: (device, rfid or weight, x, y of its mark)."""
 
 
 def floor_of(site: Site) -> Floor:
@@ -90,7 +94,29 @@ def floor_of(site: Site) -> Floor:
     doors = tuple(
         (door.device, MARGIN, MARGIN + tall * (index + 0.5) / len(site.doors)) for index, door in enumerate(site.doors)
     )
-    return Floor(height, shelves, tuple(zones), scanners, doors)
+    return Floor(height, shelves, tuple(zones), scanners, doors, tuple(_eyes(site, shelves)))
+
+
+def _eyes(site: Site, shelves: tuple[Box, ...]) -> Iterator[tuple[str, str, float, float]]:
+    box_of = {box.id: box for box in shelves}
+    looking: dict[str, dict[tuple[str, str], None]] = {box.id: {} for box in shelves}
+    for reader in site.readers:
+        for antenna in reader.antennas:
+            looking.get(antenna.shelf, {})[reader.device, "rfid"] = None
+    for lane in site.lanes:
+        for cell in lane.cells:
+            looking.get(lane.shelf, {})[cell.device, "weight"] = None
+    for shelf, devices in looking.items():
+        for index, (device, how) in enumerate(devices):
+            yield device, how, box_of[shelf].x + 20 + 22 * index, box_of[shelf].y + 54
+
+
+def product_bars(box: Box, n: int) -> list[tuple[float, float, float]]:
+    """Where the bars of n products stand in a shelf: (x, width, foot), all of the same height `BAR_H`."""
+    step = (box.w - 28) / max(n, 6)
+    return [
+        (box.x + 14 + index * step, max(2.0, step - min(5.0, step * 0.25)), box.y + box.h - 14) for index in range(n)
+    ]
 
 
 def _ranks(values: list[float]) -> dict[float, int]:

@@ -8,12 +8,14 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.access import Person, Role
 from edge.api.problems import Problem, problem_response
 from edge.api.services import Services
+from edge.api.words import requested_language
 
 BODY_LIMIT = 1 << 20
 LARGE = frozenset({"/v1/planogram", "/v1/configuration"})  # whole documents, from technicians only
@@ -64,7 +66,8 @@ class Guard:
             if refusal.status == 303:
                 await _redirect(guarded, refusal.detail)
             else:
-                await problem_response(refusal)(scope, receive, guarded)
+                language = requested_language(Headers(scope=scope))
+                await problem_response(refusal, language)(scope, receive, guarded)
             return
         await self._app(scope, _limited(receive, _limit(scope)), guarded)
 

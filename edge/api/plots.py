@@ -36,10 +36,11 @@ class Plot:
     width: float
     bar_width: float
     hours: tuple[tuple[float, str], ...]
+    now_x: float | None = None
 
 
-def bars(quarters: list[dict[str, Any]], width: float = 960.0) -> Plot:
-    """Came in above the line, went out below it."""
+def bars(quarters: list[dict[str, Any]], now: int | None = None, width: float = 960.0) -> Plot:
+    """Came in above the line, went out below it; `now`: the quarter that runs."""
     busy = [row["quarter"] for row in quarters if row["entered"] or row["left"]]
     first = min([FIRST, *busy]) // 4 * 4
     last = -(-max([LAST, *(quarter + 1 for quarter in busy)]) // 4) * 4
@@ -59,7 +60,41 @@ def bars(quarters: list[dict[str, Any]], width: float = 960.0) -> Plot:
     )
     every = 2 if last - first > 40 else 1
     hours = tuple(((quarter - first) * step, f"{quarter // 4:02d}") for quarter in range(first, last, 4 * every))
-    return Plot(made, top, width, round(step * 0.7, 2), hours)
+    now_x = None if now is None or not first <= now < last else (now - first + 1) * step
+    return Plot(made, top, width, round(step * 0.7, 2), hours, now_x)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """People inside over the day: an SVG path from the first quarter to now, its area, the top of the scale."""
+
+    line: str
+    area: str
+    top: int
+    width: float
+    hours: tuple[tuple[float, str], ...]
+    peak: int
+    peak_label: str
+
+
+def inside(document: dict[str, Any], width: float = 960.0) -> Curve | None:
+    """Who came in minus who went out, quarter by quarter, never below nobody; None before anybody came."""
+    plot = bars(document["quarters"], document["quarter"], width)
+    people, counts = 0, []
+    for bar in plot.bars:
+        if bar.quarter > document["quarter"]:
+            break
+        people = max(0, people + bar.entered - bar.left)
+        counts.append((bar, people))
+    peak = max((count for _, count in counts), default=0)
+    if not peak:
+        return None
+    top = _round_up(peak)
+    step = width / len(plot.bars)
+    points = [(round(bar.x + step, 1), round(HALF - HALF * count / top, 1)) for bar, count in counts]
+    line = f"M0 {HALF:g}" + "".join(f"L{x:g} {y:g}" for x, y in points)
+    label = next(bar.label for bar, count in counts if count == peak)
+    return Curve(line, f"{line}V{HALF:g}Z", top, width, plot.hours, peak, label)
 
 
 def _round_up(value: int) -> int:

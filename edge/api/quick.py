@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from starlette.datastructures import Headers as RequestHeaders
 from starlette.datastructures import State
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edge.access import Person, Role
 from edge.api.problems import Problem, problem_response
 from edge.api.services import Services
+from edge.api.words import requested_language
 
 Headers = tuple[tuple[str, str], ...]
 NO_CACHE: Final[Headers] = (("cache-control", "private, no-cache"),)  # kept, but asked for again with its ETag
@@ -119,7 +121,7 @@ class Quick:
         try:
             answer = hot.reader(ask)
         except Problem as problem:
-            await problem_response(problem)(scope, receive, send)
+            await problem_response(problem, requested_language(RequestHeaders(scope=scope)))(scope, receive, send)
             return
         if answer is None:
             await self._app(scope, receive, send)

@@ -22,6 +22,7 @@ from edge.health import Health
 from edge.jobs import Jobs, Progress
 from edge.logbook import Logbook
 from edge.metrics import Sample
+from edge.network import MachineNetwork
 from edge.recordings import Recordings
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry
@@ -115,6 +116,18 @@ class DoorAid(Protocol):
         ...
 
 
+class WayOut(Protocol):
+    """Proxy and WebSocket of the link to the platform."""
+
+    def state(self) -> dict[str, Any]:
+        """proxy, websocket, hosts."""
+        ...
+
+    async def choose(self, proxy: str, websocket: bool) -> None:
+        """Go this way from now on. Raises PlainError."""
+        ...
+
+
 @dataclass(slots=True)
 class Services:
     """The rooms behind the routes."""
@@ -135,6 +148,8 @@ class Services:
     measures: Callable[[], Iterable[Sample]]
     recordings: Recordings
     restart: Callable[[], None]
+    network: MachineNetwork
+    way_out: WayOut
     fingerprint: str = ""
     ca_pem: str = ""
     feed: Feed = field(init=False)

@@ -27,6 +27,8 @@ class Day:
     people: int | None = None
     picks: int = 0
     layout: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    dwell_s: dict[str, float] = field(default_factory=dict)
+    """Shelf or zone → seconds that people stayed there, where enough of them did to be told (k-anonymity)."""
 
 
 class Tally:
@@ -79,6 +81,9 @@ class Tally:
             self._row(fields["shelf"], fields["gtin"])["picks" if picked else "put_backs"] += fields["quantity"]
         elif kind == "inventory.ItemMisplaced" and not fields.get("resolved"):
             self._row(fields["shelf"], fields["gtin"])["misplaced"] += 1
+        elif kind in ("proximity.ShelfConversion", "proximity.ZoneHeat") and fields.get("dwell_s") is not None:
+            place = fields.get("shelf") or fields["zone"]
+            day.dwell_s[place] = day.dwell_s.get(place, 0.0) + fields["dwell_s"]
         elif kind == "inventory.ItemSold":
             self._row("", fields["gtin"])["sales"] += fields["quantity"]
 

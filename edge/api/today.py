@@ -14,7 +14,7 @@ from edge.api.tally import Day, Tally
 from edge.core.observation import DeviceState
 
 LOW = 2  # without a reorder policy, so few are "about to be out"
-LAYOUT = ("shelf", "gtin", "name", "picks", "put_backs", "misplaced", "sales")
+LAYOUT = ("shelf", "gtin", "name", "picks", "put_backs", "misplaced", "sales", "dwell_s")
 
 
 def today(here: Services, day: Day) -> dict[str, Any]:
@@ -122,7 +122,12 @@ def _quarter(here: Services, wall_us: int) -> int:
 
 
 def layout(here: Services, day: Day) -> list[dict[str, Any]]:
-    """Per shelf and product: picks, put-backs, misplaced; a product's sales on the row of its first home."""
+    """Per shelf and product: picks, put-backs, misplaced; a product's sales on the row of its first home.
+
+    dwell_s is of the whole shelf or, where nothing watches it alone, of its zone; None where fewer people stayed
+    than may be told.
+    """
+    zones = {shelf.id: shelf.zone for shelf in here.site.shelves}
     sales = {gtin: row["sales"] for (shelf, gtin), row in day.layout.items() if not shelf}
     keys = dict.fromkeys((shelf.id, gtin) for shelf in here.site.shelves for gtin in shelf.products)
     keys |= dict.fromkeys(key for key in day.layout if key[0])
@@ -138,9 +143,15 @@ def layout(here: Services, day: Day) -> list[dict[str, Any]]:
             counts.get("put_backs", 0),
             counts.get("misplaced", 0),
             sales.pop(gtin, 0),
+            _dwell_s(day, shelf, zones.get(shelf, "")),
         )
         rows.append(dict(zip(LAYOUT, values, strict=True)))
     return rows
+
+
+def _dwell_s(day: Day, shelf: str, zone: str) -> float | None:
+    seconds = day.dwell_s.get(shelf, day.dwell_s.get(zone))
+    return None if seconds is None else round(seconds, 1)
 
 
 def promotions(here: Services) -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
 LANGUAGES = ("en", "ja")
@@ -43,3 +44,12 @@ def language_of(cookie: str, accepted: str) -> str:
         if tag in LANGUAGES:
             return tag
     return "en"
+
+
+def requested_language(headers: Mapping[str, str]) -> str:
+    """The language that a request is to be answered in, by its cookie, else its Accept-Language."""
+    try:
+        chosen = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        chosen = None
+    return language_of(chosen.value if chosen else "", headers.get("accept-language", ""))

@@ -140,7 +140,9 @@ def test_a_proxy_that_refuses_is_named(tmp_path: Path) -> None:
             assert "407 Proxy Authentication Required" in await cause(f"http://127.0.0.1:{small.port}")
             with pytest.raises(AccessDenied, match="407"):
                 chosen = settings(proxy=f"http://127.0.0.1:{small.port}")
-                await HttpsDoor(chosen).call("https://127.0.0.1:9/v1/enrol", {}, Authority.create().pem.decode())
+                await HttpsDoor(lambda chosen=chosen: chosen).call(
+                    "https://127.0.0.1:9/v1/enrol", {}, Authority.create().pem.decode()
+                )
         server = await asyncio.start_server(poem, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         assert "shall I compare" in await cause(f"http://127.0.0.1:{port}")

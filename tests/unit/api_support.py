@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from cloud_bridge.settings import UplinkSettings
 from edge.access import Access, AccessDenied, Role
 from edge.access.enrolment import Enrolment, EnrolmentPorts
 from edge.access.gate import Person
@@ -30,11 +31,13 @@ from edge.journal import InlineWriter, Journal, JournalSettings, Store
 from edge.journal.log import begin_boot
 from edge.logbook import Logbook
 from edge.metrics import gateway_samples
+from edge.network import Bus, MachineNetwork, NetworkUnmanaged
 from edge.recordings import Recordings
 from edge.runtime import Runtime
 from edge.settings import ApiSettings
 from edge.store_engine import make_engine
 from edge.supervisor import Supervisor
+from edge.way_out import WayOut
 
 PIN = "246810 go"
 TEA, RICE = "04569951000003", "04569951000010"
@@ -110,6 +113,7 @@ async def gateway(
     store: Store | None = None,
     *,
     claimed: bool = True,
+    bus: Bus | None = None,
     site: dict[str, Any] | None = None,
 ) -> AsyncIterator[Bench]:
     """The whole API over a real runtime."""
@@ -144,6 +148,8 @@ async def gateway(
         measures=lambda: gateway_samples(health, runtime, {"connected": 1}),
         recordings=Recordings(Path(folder), installation),
         restart=lambda: restarts.append(clock.now_us),
+        network=MachineNetwork(bus or NoBus(), journal),
+        way_out=WayOut(journal, UplinkSettings, lambda: restarts.append(0)),
     )
     async with asyncio.TaskGroup() as group:
         installation.start(group)
@@ -154,6 +160,13 @@ async def gateway(
     doors.close()
     access.close()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+class NoBus:
+    """A `Bus` on which nobody is."""
+
+    async def call(self, service: str, path: str, member: str, signature: str = "", *body: Any) -> Any:
+        raise NetworkUnmanaged(f"{service} cannot be asked: no bus")
 
 
 class NoPlatform:

@@ -286,7 +286,7 @@ def test_a_browser_that_goes_away_leaves_its_job_running_and_finds_it_again() ->
 
         async with bench.client("technician") as client:
             job = bench.services.jobs.start("test", "x", "me", work)
-            stream = _progress(job)
+            stream = _progress(job, "en")
             assert "running" in await anext(stream)
             await stream.aclose()  # what the server does when the connection breaks
             go_on.set()

@@ -43,7 +43,7 @@ SHOPPERS |= {
     "/s/sw.js",
     "/s/files/{name}",
 }
-STREAMS = {"/v1/facts/live", "/v1/jobs/{job_id}/live"}
+STREAMS = {"/v1/facts/live", "/v1/jobs/{job_id}/live", "/v1/devices/{device_id}/readings/live"}
 
 
 def needed(route: Any) -> Role | None:

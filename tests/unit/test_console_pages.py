@@ -22,8 +22,27 @@ PAGES = (
     "/footfall",
     "/layout",
 )
-PAGES += ("/promotions", "/devices", "/devices/mcu-1", "/devices/door-1", "/devices/door-1/door", "/set-up", "/labels")
-PAGES += ("/devices/door-1/notice", "/record", "/health-page", "/audit", "/people", "/more")
+PAGES += (
+    "/promotions",
+    "/devices",
+    "/devices/mcu-1",
+    "/devices/door-1",
+    "/devices/door-1/door",
+    "/set-up",
+    "/set-up/mcu-1",
+    "/set-up/door-1",
+    "/labels",
+)
+PAGES += (
+    "/devices/door-1/notice",
+    "/record",
+    "/health-page",
+    "/audit",
+    "/people",
+    "/more",
+    "/network",
+    "/stock?show=out",
+)
 WITH_DOOR = SITE | {"doors": [{"device": "door-1", "inward": "+y"}], "scanners": [{"device": "ear-1", "zone": "z-1"}]}
 LINK = {"link": "tcp:127.0.0.1:9"}
 
@@ -56,7 +75,9 @@ def test_every_page_is_there_in_both_languages_and_has_no_inline_code() -> None:
 
 def test_every_word_that_a_page_or_script_says_has_both_languages() -> None:
     folder = Path(console.__file__).parent / "templates"
-    said = {key for page in folder.glob("*.html") for key in re.findall(r'say\("(\w+)"[,)]', page.read_text("utf-8"))}
+    said = {
+        key for page in folder.glob("*.html") for key in re.findall(r'say\("([\w-]+)"[,)]', page.read_text("utf-8"))
+    }
     assert len(said) > 150
     assert said - set(keys()) == set()
 

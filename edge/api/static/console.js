@@ -28,7 +28,7 @@ function valuesOf(form, path) {
 }
 
 async function call(method, path, body) {
-  const options = { method, headers: { Accept: "application/json" } };
+  const options = { method, headers: { Accept: "application/json", "Accept-Language": document.documentElement.lang } };
   if (method !== "GET" && method !== "DELETE") { options.headers["Content-Type"] = "application/json"; options.body = JSON.stringify(body); options.headers["Idempotency-Key"] = [...crypto.getRandomValues(new Uint8Array(12))].map((n) => n.toString(16).padStart(2, "0")).join(""); }
   let answer;
   try { answer = await fetch(path, options); } catch { return [false, { detail: words.lost }]; }
@@ -59,7 +59,7 @@ document.addEventListener("submit", async (event) => {
   const then = form.dataset.then;
   if (then === "reload") { refresh(true); form.reset(); toast("✓"); }
   else if (then === "next") { const next = new URLSearchParams(location.search).get("next") || "/"; location = next.startsWith("/") && !next.startsWith("//") ? next : "/"; }
-  else if (then) location = then;
+  else if (then) location = then.replace("{id}", encodeURIComponent(result.id || ""));
   else if (answer) { answer.textContent = "✓"; answer.classList.add("good"); }
 });
 
@@ -83,8 +83,7 @@ function follow(form, job) {
     source.close();
     bar.hidden = true;
     answer.classList.toggle("good", now.state === "done");
-    if (now.state === "done" && form.dataset.found) found(form, now.result);
-    else if (now.state === "done") {
+    if (now.state === "done") {
       answer.textContent = now.result?.passed === false ? "✗ " + now.step : "✓ " + now.step;
       form.dispatchEvent(new CustomEvent("done", { bubbles: true, detail: now.result }));
       if (form.dataset.then === "reload") refresh(true);
@@ -92,43 +91,40 @@ function follow(form, job) {
   });
 }
 
-function found(form, rows) {
-  $(".answer", form).textContent = form.dataset.found.replace("#", rows.length);
-  $(".found", form).replaceChildren(...rows.map((row) => {
-    const item = document.createElement("li"), text = document.createElement("div"), strong = document.createElement("strong"), small = document.createElement("small");
-    item.className = "stack";
-    strong.textContent = row.title || row.moniker;
-    small.textContent = [row.moniker, row.position, row.note].filter(Boolean).join(" · ");
-    text.append(strong, small);
-    item.append(text);
-    if (!row.position) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = form.dataset.use;
-      button.addEventListener("click", () => {
-        const add = $("#add");
-        if (row.kind) add.elements.kind.value = row.kind;
-        add.elements.link.value = row.moniker;
-        add.elements.id.focus();
-      });
-      item.append(button);
-    }
-    return item;
-  }));
+// --- import: look first, then apply --------------------------------------------------------------------------------
+const shown = (value) => (value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value)).slice(0, 80);
+function change(answer, row) {
+  const line = document.createElement("div"), name = document.createElement("strong");
+  line.className = "diff";
+  name.textContent = [row.section, row.entry].filter(Boolean).join(" · ") + (row.change === "added" ? ` (${answer.dataset.added})` : row.change === "removed" ? ` (${answer.dataset.removed})` : "");
+  line.append(name);
+  for (const [field, [before, after]] of Object.entries(row.fields || {})) {
+    const part = document.createElement("span"), old = document.createElement("s"), fresh = document.createElement("ins");
+    old.textContent = shown(before); fresh.textContent = shown(after);
+    part.append(`${field}: `, old, " → ", fresh);
+    line.append(part);
+  }
+  return line;
 }
+const plain = (text) => Object.assign(document.createElement("div"), { textContent: text });
 
-// --- catalogue import: look first, then apply ---------------------------------------------------------------------
-const load = $("#import");
-if (load) load.addEventListener("submit", async (event) => {
+for (const load of $$(".import")) load.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const file = $("input[type=file]", load).files[0], dry = event.submitter.name === "dry", answer = load.nextElementSibling;
-  const response = await fetch(`/v1/catalogue${dry ? "?dry_run=true" : ""}`, { method: "PUT", headers: { "Content-Type": "text/csv" }, body: file });
-  const result = await response.json();
+  const file = $("input[type=file]", load).files[0], dry = event.submitter.name === "dry", answer = load.nextElementSibling, content = await file.text();
+  let path = load.dataset.import;
+  if (path === "auto") path = /"devices"\s*:/.test(content) && /"planogram"\s*:/.test(content) ? "/v1/configuration" : "/v1/planogram";
+  let response, result;
+  try {
+    response = await fetch(path + (dry ? "?dry_run=true" : ""), { method: "PUT", headers: { "Content-Type": load.dataset.type, "Accept-Language": document.documentElement.lang }, body: content });
+    result = await response.json();
+  } catch { answer.replaceChildren(plain(words.lost)); return; }
   answer.classList.toggle("good", response.ok);
-  const lines = response.ok ? [answer.dataset.changes.replace("#", result.changes.length), ...result.changes.slice(0, 20).map((row) => `${row.entry}: ${Object.entries(row.fields).map(([name, [before, after]]) => `${name} ${before ?? "–"} → ${after}`).join(", ") || row.change}`), ...result.warnings.map((row) => row.detail)] : (result.faults || [telling(result)]);
-  answer.replaceChildren(...lines.map((line) => Object.assign(document.createElement("div"), { textContent: line })));
   load.elements.go.disabled = !(response.ok && dry);
-  if (response.ok && !dry) refresh(true);
+  if (!response.ok) { answer.replaceChildren(plain(telling(result))); return; }
+  const warnings = (result.warnings || []).map((row) => plain(`${row.lane}: ${row.detail}`));
+  const head = plain(!dry ? answer.dataset.applied : result.changes.length ? answer.dataset.changes.replace("#", result.changes.length) : answer.dataset.none);
+  answer.replaceChildren(head, ...result.changes.slice(0, 20).map((row) => change(answer, row)), ...warnings);
+  if (!dry) refresh(true);
 });
 
 // --- live -------------------------------------------------------------------------------------------------------
@@ -189,6 +185,11 @@ function draw() {
       for (const mark of $$(`[data-pair="${CSS.escape(`${fact.shelf}|${fact.gtin}`)}"]`)) {
         mark.dataset.n = fact.on_hand;
         if (mark.classList.contains("num")) mark.textContent = fact.on_hand;
+        else if (mark.dataset.foot) {
+          const floor = mark.ownerSVGElement.dataset, high = fact.on_hand ? floor.bar * Math.min(1, fact.on_hand / floor.full) : 3;
+          mark.setAttribute("height", high);
+          mark.setAttribute("y", mark.dataset.foot - high);
+        }
       }
       shelves.add(fact.shelf);
     } else if (fact.type === "footfall.Occupancy") {
@@ -198,8 +199,7 @@ function draw() {
       $(`.shelf[data-shelf="${CSS.escape(fact.shelf)}"]`)?.classList.toggle("unknown", !fact.known);
     } else if (fact.device) {
       const state = fact.type.split(".")[1].toLowerCase();
-      const mark = $(`svg [data-device="${CSS.escape(fact.device)}"]`);
-      if (mark && ["online", "offline", "degraded"].includes(state)) { mark.classList.remove("online", "offline", "degraded"); mark.classList.add(state); }
+      if (["online", "offline", "degraded"].includes(state)) for (const mark of $$(`svg [data-device="${CSS.escape(fact.device)}"]`)) { mark.classList.remove("online", "offline", "degraded"); mark.classList.add(state); }
     }
   }
   for (const shelf of shelves) {
@@ -236,6 +236,41 @@ if (pill) {
   open();
   if (feed) fetch("/v1/facts/newest?limit=24").then((answer) => answer.json()).then((facts) => { waiting.push(...facts); draw(); }).catch(() => {});
 }
+
+// --- joining a platform: look at the bundle, compare the fingerprint, join ---------------------------------------------
+const enrol = $("#enrol");
+if (enrol) {
+  const text = enrol.elements.bundle, pane = $(".compare", enrol), answer = $(".answer", enrol);
+  $("input[type=file]", enrol).addEventListener("change", async (event) => { if (event.target.files[0]) text.value = (await event.target.files[0].text()).trim(); });
+  text.addEventListener("input", () => { pane.hidden = true; });
+  enrol.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    answer.textContent = "";
+    const joining = event.submitter.name === "join", print = $(".fingerprint", enrol).textContent;
+    const [ok, result] = await call("POST", `/v1/enrolment${joining ? "" : "/check"}`, { bundle: text.value, ...(joining && { fingerprint: print }) });
+    if (!ok) { answer.textContent = telling(result); return; }
+    if (joining) { location.reload(); return; }
+    $(".of", enrol).textContent = `${result.tenant} / ${result.store}`;
+    $(".hosts", enrol).textContent = result.hosts.join(" ");
+    $(".expires", enrol).textContent = result.expires;
+    $(".match", enrol).textContent = result.trusted ? enrol.dataset.trusted : enrol.dataset.match;
+    $(".fingerprint", enrol).textContent = result.fingerprint;
+    pane.hidden = false;
+  });
+}
+const scan = $("#wifi .scan");
+if (scan) scan.addEventListener("click", async () => {
+  const [ok, rows] = await call("GET", "/v1/network/wifi"), answer = $("#wifi .answer"), list = $("#wifi .air");
+  answer.textContent = ok ? (rows.length ? "" : $("#wifi").dataset.none) : telling(rows);
+  list.replaceChildren(...(ok ? rows : []).map((row) => {
+    const item = document.createElement("li"), button = document.createElement("button");
+    button.type = "button"; button.className = "air-row";
+    button.textContent = `${row.ssid} · ${row.strength} %${row.secured ? " 🔒" : ""}`;
+    button.addEventListener("click", () => { $("#wifi [name=ssid]").value = row.ssid; $("#wifi [name=password]").focus(); });
+    item.append(button);
+    return item;
+  }));
+});
 
 // --- small things -------------------------------------------------------------------------------------------------
 const code = $("#code");

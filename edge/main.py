@@ -45,7 +45,7 @@ from edge.journal import Journal, JournalSettings, Kept, Store, ThreadWriter
 from edge.journal.log import open_store
 from edge.logbook import Logbook
 from edge.metrics import Sample, gateway_samples
-from edge.network import MachineNetwork, NetworkRefused, NetworkUnmanaged, SystemBus
+from edge.network import MachineNetwork, SystemBus
 from edge.recordings import Recordings
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings, SettingsFile
@@ -248,7 +248,7 @@ class Gateway:
         start("watchdog", self._feed_watchdog())
         if self.rollout is not None:
             start("updates", self.rollout.run())
-        start("time servers", self._keep_time())
+        start("time servers", self.network.run())
         if not self.kept.clean:
             start("quick-check", self._check_file(self._store))
         async with asyncio.TaskGroup() as group:
@@ -424,12 +424,6 @@ class Gateway:
 
     def _uplink_settings(self) -> UplinkSettings:
         return enrolled_settings(self.plan.uplink, self.enrolment)
-
-    async def _keep_time(self) -> None:
-        """The time servers that a technician set; where nothing here takes them, the network page says so."""
-        with contextlib.suppress(NetworkUnmanaged, NetworkRefused):
-            await self.network.start()
-        await asyncio.Event().wait()
 
     async def _run_bridge(self) -> None:
         """The bridge with the settings of now; made anew when enrolment brings others."""

@@ -8,6 +8,7 @@ Interfaces and members: NetworkManager D-Bus API 1.42 (networkmanager.dev/docs/a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable
@@ -296,6 +297,12 @@ class MachineNetwork:
         """After a start: timesyncd forgets at each boot what it was told at run time."""
         if self.ntp():
             await self._use_ntp(tuple(self.ntp()))
+
+    async def run(self) -> None:
+        """`start`, until cancelled; where nothing here takes time servers, the network page says so."""
+        with contextlib.suppress(NetworkUnmanaged, NetworkRefused):
+            await self.start()
+        await asyncio.Event().wait()
 
     async def _use_ntp(self, servers: tuple[str, ...]) -> None:
         await self._bus.call(TIME, TIME_PATH, f"{TIME}.Manager.SetRuntimeNTPServers", "as", list(servers))

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from devices.driver import DriverContext, Emit
 from devices.sdp.messages import ALL_CELLS, Boot, BootReason, ErrorReport, Identity, Message, identify, set_rate
-from devices.sdp.session import Session, Taken
+from devices.sdp.session import LOOKED_FOR_S, Session, Taken
 from edge.core.errors import DeviceMisbehaved, DeviceRefused, DeviceTimeout, LinkLost
 from edge.core.observation import DeviceIdentity, DeviceState, DeviceStatus
 
@@ -17,7 +17,6 @@ FAST_TENTHS_HZ: Final = 50  # from 5 Hz on, frames are gathered
 GATHER_S: Final = 0.1
 """All drivers look at the same instants, multiples of this: one wake-up of the loop for all of them. Who wakes between
 two of them (by a byte it waited for) sleeps on to the next but one, or it would wait in vain there each time."""
-WATCH_S: Final = 0.5
 RECOVERED_AFTER_US: Final = 30_000_000  # no complaint for this long: well again
 
 ERROR_CAUSES: Final = {
@@ -87,7 +86,7 @@ class SdpDriver:
     async def _watch(self, session: Session) -> None:
         """Look for silence now and then: a time limit on each read would cost more than the read."""
         while True:
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(LOOKED_FOR_S)
             error = session.silence()
             if error is not None:
                 raise error

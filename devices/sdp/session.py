@@ -30,6 +30,7 @@ from devices.transport.stream import ByteStream
 from edge.core.errors import DeviceMisbehaved, DeviceRefused, DeviceTimeout
 
 SILENCE_S: Final = 15.0  # a device that samples says something many times in this
+LOOKED_FOR_S: Final = 0.5  # silence is looked for so often, and is to be told within `SILENCE_S`
 COUNT_US: Final = 1_000_000
 REPEAT_S: Final = 0.5
 REPEATS: Final = 3
@@ -84,7 +85,7 @@ class Session:
 
         DeviceTimeout after 15 s of silence, DeviceMisbehaved after 15 s of bytes that are no frames.
         """
-        if self.quiet_s() < SILENCE_S:
+        if self.quiet_s() < SILENCE_S - LOOKED_FOR_S:
             return None
         garbage = self._decoder.ledger.rejected - self._rejected
         if garbage:

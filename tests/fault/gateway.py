@@ -167,7 +167,7 @@ def fill(filler: Path) -> None:
 
 
 PROMISES = (
-    Promise("kills", "kill -9 of the gateway: nothing told is lost, READY < 5 s", (0, 20, 1000), kills),
+    Promise("kills", "kill -9 of the gateway: nothing told is lost, READY < 5 s", (0, 50, 1000), kills),
     Promise("hung", "hung loop or writer: the watchdog is not fed any more", (0, 1, 5), hung),
     Promise(
         "crash_loop", "3 crashes in 10 min: safe mode, culprit named, API and journal alive", (0, 2, 20), crash_loop

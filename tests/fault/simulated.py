@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import multiprocessing
+import os
 import random
 from collections import Counter
+from collections.abc import Callable, Iterator
 
 from edge.core.facts import OnHandChanged
 from edge.core.instant import US_PER_S
@@ -61,13 +65,22 @@ def _broken(tier: Tier1) -> str:
     return f"{len(wrong)} of {pairs} counts wrong: {wrong[:3]}" if len(wrong) > TOLERATED * pairs else ""
 
 
+def _each(trial: Trial, done: int, tried: Callable[[int], str]) -> Iterator[tuple[int, str]]:
+    """(seed, fault) of every seed that is still to be tried, in their order, on all cores."""
+    seeds = range(trial.seed + done, trial.seed + trial.count)
+    if len(seeds) < 2:
+        yield from ((seed, tried(seed)) for seed in seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count() or 1) as pool:
+        yield from zip(seeds, pool.imap(tried, seeds), strict=True)
+
+
 def days(trial: Trial) -> Outcome:
     """Seeds one after the other; what is done is saved, so that a long run can be interrupted."""
     seconds = DAY_S if trial.scale != "quick" else 240
     done, failed = trial.saved.get("done", 0), trial.saved.get("failed", 0)
     words = ""
-    for seed in range(trial.seed + done, trial.seed + trial.count):
-        fault = day(seed, seconds)
+    for seed, fault in _each(trial, done, functools.partial(day, seconds=seconds)):
         if fault:
             failed += 1
             shortest = shrink(seed, seconds)
@@ -130,20 +143,33 @@ def _send_again(tier: Tier2) -> None:
         tier.broker.take(message)
 
 
+def _gateway(seed: int, seconds: float, heal_s: float) -> str:
+    """One seed, every tenth twice: "" or what was wrong."""
+    name = list(FORMS)[seed % len(FORMS)]
+    fault, trace = run_virtual(_suffer(seed, seconds, FORMS[name], heal_s))
+    if not fault and seed % 10 == 0 and run_virtual(_suffer(seed, seconds, FORMS[name], heal_s))[1] != trace:
+        fault = "another trace for the same seed"
+    return f"{name}: {fault}" if fault else ""
+
+
+def _shortest(seed: int, heal_s: float) -> float:
+    """The shortest time of bad wires (by halving) with which this seed still fails."""
+    while heal_s > 20 and _gateway(seed, heal_s / 2 + 110, heal_s / 2):
+        heal_s /= 2
+    return heal_s
+
+
 def gateways(trial: Trial) -> Outcome:
     """Each seed another form of bad wires, and every tenth seed twice: the trace must be the same."""
     seconds = 600.0 if trial.scale != "quick" else 100.0
     heal_s = seconds - 110 if trial.scale != "quick" else 25.0
     done, failed = trial.saved.get("done", 0), trial.saved.get("failed", 0)
     words = ""
-    for seed in range(trial.seed + done, trial.seed + trial.count):
-        name = list(FORMS)[seed % len(FORMS)]
-        fault, trace = run_virtual(_suffer(seed, seconds, FORMS[name], heal_s))
-        if not fault and seed % 10 == 0 and run_virtual(_suffer(seed, seconds, FORMS[name], heal_s))[1] != trace:
-            fault = "another trace for the same seed"
+    for seed, fault in _each(trial, done, functools.partial(_gateway, seconds=seconds, heal_s=heal_s)):
         if fault:
             failed += 1
-            words = f"; seed {seed} ({name}): {fault}"
+            shortest_s = _shortest(seed, heal_s)
+            words = f"; seed {seed} fails with {shortest_s:.0f} s of bad wires: {fault}"
             trial.say(words)
         done += 1
         trial.save({"done": done, "failed": failed})

@@ -1,0 +1,199 @@
+"""Would the tests notice? Small changes to journal and uplink, one at a time; the tests of that room must fail.
+
+The operators are those of mutation testing's literature (Offutt et al. 1996): relational, arithmetic and logical
+operators, constants, conditions negated, statements left out. Texts of errors, annotations and docstrings are left alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fault._campaign import Outcome, Promise, Trial
+from tests.fault.sabotage import PACKAGES, ROOT
+
+JOURNAL = ("edge/journal/log.py", "edge/journal/store.py", "edge/journal/writer.py", "edge/journal/schema.py")
+UPLINK = ("cloud_bridge/uplink.py",)
+TESTS = {
+    "journal": ("tests/unit/test_journal.py", "tests/unit/test_journal_releases.py"),
+    "uplink": ("tests/unit/test_bridge_uplink.py",),
+}
+KILLED_SHARE = 0.85
+TIMEOUT_S = 120
+
+_COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+_COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Div: ast.Mult,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """Replace what stands from `start` to `end` (character offsets) of a file."""
+
+    room: str
+    file: str
+    line: int
+    start: int
+    end: int
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.new}"
+
+
+def _variants(node: ast.AST) -> Iterator[ast.AST | str]:
+    """What may stand in a node's place."""
+    match node:
+        case ast.Compare(ops=[op]) if type(op) in _COMPARED:
+            yield ast.Compare(node.left, [_COMPARED[type(op)]()], node.comparators)
+        case ast.BinOp(op=op) if type(op) in _COMPUTED and not isinstance(node.left, ast.Constant | ast.JoinedStr):
+            yield ast.BinOp(node.left, _COMPUTED[type(op)](), node.right)
+        case ast.BoolOp(op=op):
+            yield ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), node.values)
+        case ast.UnaryOp(op=ast.Not()):
+            yield node.operand
+        case ast.Constant(value=bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int(value) | float(value)):
+            yield ast.Constant(value * 2 if abs(value) >= 10 else value + 1)
+        case ast.IfExp():
+            yield ast.IfExp(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+        case ast.Expr(value=ast.Call() | ast.Await()) | ast.AugAssign() | ast.Raise():
+            yield "pass"
+        case ast.Return(value=ast.Constant() | ast.Name() | ast.Attribute() | ast.Call() | ast.BinOp()):
+            yield "return None"
+
+
+def _untouched(tree: ast.AST) -> set[int]:
+    """Nodes of annotations, decorators, docstrings, imports and the texts of errors."""
+    left: set[int] = set()
+
+    def leave(node: ast.AST | None) -> None:
+        if node is not None:
+            left.update(id(child) for child in ast.walk(node))
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            leave(node.returns)
+            for argument in (*node.args.args, *node.args.kwonlyargs):
+                leave(argument.annotation)
+            for decorator in node.decorator_list:
+                leave(decorator)
+        elif isinstance(node, ast.ClassDef):
+            for decorator in node.decorator_list:
+                leave(decorator)
+        elif isinstance(node, ast.AnnAssign):
+            leave(node.annotation)
+        elif (
+            (isinstance(node, ast.Call) and "Error" in ast.unparse(node.func))
+            or isinstance(node, ast.JoinedStr)
+            or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+            or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("secrets.token_hex", "os.open"))
+        ):
+            leave(node)
+    return left
+
+
+def mutants(room: str, file: str) -> list[Mutant]:
+    """Every change of a file, in the order of the text."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line.encode()))
+    data, tree = text.encode(), ast.parse(text)
+    left, found = _untouched(tree), []
+    for node in ast.walk(tree):
+        if id(node) in left or not hasattr(node, "lineno"):
+            continue
+        for variant in _variants(node):
+            new = variant if isinstance(variant, str) else f"({ast.unparse(ast.fix_missing_locations(variant))})"
+            start = starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
+            end = starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
+            if data[start:end].decode() != new:
+                found.append(Mutant(room, file, node.lineno, start, end, new))  # type: ignore[attr-defined]
+    return sorted(found, key=lambda mutant: (mutant.start, mutant.end))
+
+
+def all_mutants() -> list[Mutant]:
+    """Of both rooms."""
+    rooms = {"journal": JOURNAL, "uplink": UPLINK}
+    return [mutant for room, files in rooms.items() for file in files for mutant in mutants(room, file)]
+
+
+def _tree(folder: Path) -> Path:
+    """This worker's own copy of the packages."""
+    tree = folder / f"tree-{os.getpid()}"
+    if not tree.exists():
+        for package in PACKAGES:
+            shutil.copytree(
+                ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+            )
+        shutil.copy(ROOT / "pyproject.toml", tree / "pyproject.toml")
+    return tree
+
+
+def survives(mutant: Mutant, folder: Path) -> bool:
+    """Whether the room's tests pass with it."""
+    tree = _tree(folder)
+    path, original = tree / mutant.file, (ROOT / mutant.file).read_bytes()
+    path.write_bytes(original[: mutant.start] + mutant.new.encode() + original[mutant.end :])
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header"]
+    command = [sys.executable, "-m", "pytest", *options, *TESTS[mutant.room]]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False, timeout=TIMEOUT_S)
+        return done.returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        path.write_bytes(original)
+
+
+class _Tried:
+    """`survives` with a folder, for worker processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, mutant: Mutant) -> bool:
+        return survives(mutant, self.folder)
+
+
+def killed(trial: Trial) -> Outcome:
+    """A sample of `count` mutants (all of them in --full), on all cores."""
+    chosen = all_mutants()
+    total = len(chosen)
+    random.Random(trial.seed).shuffle(chosen)
+    chosen = chosen[: trial.count]
+    done = trial.saved.get("done", 0)
+    alive = {"journal": trial.saved.get("journal", 0), "uplink": trial.saved.get("uplink", 0)}
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count() or 1) as pool:
+        tried: Callable[[Mutant], bool] = _Tried(trial.folder)
+        for mutant, survived in zip(chosen[done:], pool.imap(tried, chosen[done:]), strict=True):
+            done += 1
+            alive[mutant.room] += survived
+            if survived:
+                trial.say(f"  survives: {mutant}")
+            trial.save({"done": done, **alive})
+    of = {room: sum(mutant.room == room for mutant in chosen) for room in alive}
+    shares = {room: 1 - alive[room] / max(1, of[room]) for room in alive}
+    words = ", ".join(f"{room} {100 * shares[room]:.0f} % of {of[room]}" for room in alive)
+    share = 1 - sum(alive.values()) / len(chosen)
+    return Outcome(len(chosen), int(share < KILLED_SHARE), f"killed: {words} ({total} there are)")
+
+
+PROMISES = (
+    Promise("killed", "mutants of journal and uplink: at least 85 % killed by their tests", (0, 80, 9_999), killed),
+)

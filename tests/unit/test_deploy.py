@@ -26,8 +26,9 @@ def tool(name: str) -> str:
     return found
 
 
-def test_the_service_is_sandboxed(tmp_path: Path) -> None:
-    unit = tmp_path / "smartstore.service"
+@pytest.mark.parametrize("name", ["smartstore", "smartstore-update"])
+def test_the_service_is_sandboxed(name: str, tmp_path: Path) -> None:
+    unit = tmp_path / f"{name}.service"
     shutil.copy(DEPLOY / "systemd" / unit.name, unit)
     command = [tool("systemd-analyze"), "security", "--offline=yes", "--no-pager", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -35,6 +36,27 @@ def test_the_service_is_sandboxed(tmp_path: Path) -> None:
     if found is None:
         pytest.skip(f"systemd-analyze cannot judge a file here: {done.stderr[:200]}")
     assert float(found[1]) <= MAX_EXPOSURE
+
+
+@pytest.mark.parametrize("name", ["smartstore-update", "smartstore-follow"])
+def test_the_other_services_are_understood(name: str, tmp_path: Path) -> None:
+    text = (DEPLOY / "systemd" / f"{name}.service").read_text()
+    unit = tmp_path / f"{name}.service"
+    unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+    done = subprocess.run([tool("systemd-analyze"), "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if f"{name}.service" in line] == []
+
+
+def test_the_gateway_cannot_write_its_programs_nor_say_where_they_come_from() -> None:
+    gateway = (DEPLOY / "systemd" / "smartstore.service").read_text()
+    assert "ProtectSystem=strict" in gateway
+    assert "ReadWritePaths" not in gateway
+    for file in ("gateway.toml", "root.json"):
+        assert re.search(rf"^ReadOnlyPaths=.*-/var/lib/smartstore/{file}", gateway, re.MULTILINE)
+    updater = (DEPLOY / "systemd" / "smartstore-update.service").read_text()
+    assert "\nReadWritePaths=/opt/smartstore /var/lib/smartstore\n" in updater
+    assert "\nStateDirectory=smartstore-update\n" in updater
+    assert "/opt/smartstore/good/bin/smartstore update run" in updater
 
 
 def test_systemd_understands_the_service(tmp_path: Path) -> None:

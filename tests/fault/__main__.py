@@ -13,6 +13,7 @@ import json
 import pkgutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -68,16 +69,20 @@ def main(argv: list[str]) -> int:
         if not options.json:
             print(line, flush=True)
 
-    rows = run_parts(options, rest, say)
+    def keep(rows: list[Row]) -> None:
+        if options.report:
+            write_report(options.scale, options.seed, rows)
+
+    rows = run_parts(options, rest, say, keep)
     say("\n" + table(rows))
-    if options.report:
-        write_report(options.scale, options.seed, rows)
     print(json.dumps({"scale": options.scale, "seed": options.seed, "rows": [asdict(row) for row in rows]}))
     return 1 if any(row.failed for row in rows) or not rows else 0
 
 
-def run_parts(options: argparse.Namespace, rest: list[str], say) -> list[Row]:
-    """Every row asked for. Only --full keeps its state between runs."""
+def run_parts(
+    options: argparse.Namespace, rest: list[str], say: Callable[[str], None], keep: Callable[[list[Row]], None]
+) -> list[Row]:
+    """Every row asked for; `keep` sees the rows so far after each. Only --full keeps its state between runs."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         state = None if options.scale == "full" and options.count is None else Path(scratch) / "state.json"
@@ -85,6 +90,7 @@ def run_parts(options: argparse.Namespace, rest: list[str], say) -> list[Row]:
         for part in options.parts or names():
             if part == "bridge":
                 rows += _bridge(options, rest)
+                keep(rows)
                 continue
             for promise in promises(part):
                 if options.only not in (None, promise.name):
@@ -92,7 +98,9 @@ def run_parts(options: argparse.Namespace, rest: list[str], say) -> list[Row]:
                 if options.count is not None:
                     promise = Promise(promise.name, promise.text, (options.count,) * 3, promise.check)
                 row = campaign.run(part, promise)
-                rows += [row] if row is not None else []
+                if row is not None:
+                    rows.append(row)
+                    keep(rows)
     return rows
 
 

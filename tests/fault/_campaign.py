@@ -7,6 +7,7 @@ times, which seed, where it may write) and gives an `Outcome`; whatever it raise
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 import traceback
@@ -17,6 +18,7 @@ from pathlib import Path
 SCALES = ("quick", "default", "full")
 VAR = Path(__file__).parents[2] / "var" / "campaign"
 REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
+BUSY = 1.5
 BEGIN, END = "<!-- campaign:begin -->", "<!-- campaign:end -->"
 
 
@@ -131,7 +133,14 @@ def table(rows: list[Row]) -> str:
 
 def write_report(scale: str, seed: int, rows: list[Row], path: Path = REPORT) -> None:
     """Replace the page's part between the marks, and write the same as JSON beside the state."""
-    lines = [f"Scale `{scale}`, seed {seed}; the counts are those really run.", ""]
+    busy = os.getloadavg()[2] / (os.cpu_count() or 1)
+    taken_min = sum(row.seconds for row in rows) / 60
+    lines = [f"Scale `{scale}`, seed {seed}, {taken_min:.0f} minutes; the counts are those really run."]
+    if busy > BUSY:
+        lines.append(
+            f"The machine did other work meanwhile ({busy:.1f} processes a core): times are no measure of speed."
+        )
+    lines.append("")
     lines += ["| promise | tried | failed | figure | again by |", "|---|---|---|---|---|"]
     for row in rows:
         again = f"`python -m tests.fault {row.part} --only {row.name} --{scale} --seed {row.seed}`"

@@ -81,4 +81,4 @@ def memory(trial: Trial) -> Outcome:
     return Outcome(trial.count, int(rises > limit), figure)
 
 
-PROMISES = (Promise("memory", "memory slope of a living gateway (minutes, T2)", (0, 120, 1440), memory),)
+PROMISES = (Promise("memory", "memory slope of a living gateway (minutes, T2)", (0, 60, 1440), memory),)

@@ -16,7 +16,7 @@ from edge.core.observation import Advert, SensorReading
 from edge.core.part import Said, Signal, ZoneVisit, earliest
 from edge.core.proximity.care import Care
 from edge.core.proximity.heat import Heat
-from edge.core.proximity.zones import ENTER, Track, ZoneModel
+from edge.core.proximity.zones import ENTER, SURE, Track, ZoneModel
 from edge.core.site import Beacon, Site
 
 LEAVE_US: Final = 20 * US_PER_S
@@ -29,6 +29,12 @@ class _Followed:
     zone: str = ""
     since_us: int = 0
     last_us: int = 0
+    likely: str = ""
+
+    def is_sure(self, zone: str, probability: float) -> bool:
+        """Whether a zone is believed: at once where it is clear, else when it was the likelier one twice."""
+        before, self.likely = self.likely, zone if probability >= ENTER else ""
+        return probability >= SURE or (self.likely == before != "")
 
 
 class Proximity:
@@ -80,7 +86,7 @@ class Proximity:
             return signals
         found = self._model.update(track, now.mono_us)
         signals += self._care.suspect(beacon, track, now)
-        if found is None or found[1] < ENTER:
+        if found is None or not heard.is_sure(*found):
             return signals
         if beacon.kind == "zone":
             return signals + self._care.placed(beacon, found[0], now)

@@ -1,66 +1,96 @@
-"""Which zone: a hidden Markov model over the zones, fed by the time-windowed RSSI of each scanner.
+"""Which zone: a hidden Markov model over places of the floor, fed by what each scanner hears and does not hear.
 
-Expected level of zone z at scanner s: power at 1 m − 10·n·log10(distance), the distance from the planogram (scanners,
-and the shelves of the zone), never less than the zone's own extent. What takes all levels alike (a hand, a body, a
-weak battery) is an offset that is estimated along. Fading is correlated, so the evidence is tempered: seconds count,
-packets do not. The kernel removes duplicates, so samples are irregular: windows are of time.
+A beacon is somewhere on a grid of cells and either rests or walks in one of eight directions; zones are the cells
+nearest to their scanners and shelves. Walking keeps its direction for some seconds, so that who has crossed a border
+is believed before the levels alone would say so. (Bayes filter on a grid: Thrun, Burgard and Fox, "Probabilistic
+Robotics", chapter 8.)
+
+Evidence of a step of half a second: the mean level of each scanner around power at 1 m − 10·n·log10(distance), with
+what takes all levels alike (a hand, a body, a weak battery) integrated out, and the number of packets against what
+the level lets expect. Levels of single packets differ by 6 to 9 dB (three channels, fast fading: Faragher and Harle,
+"Location Fingerprinting with Bluetooth Low Energy Beacons", IEEE JSAC 33(11), 2015) and are nearly independent; what
+remains (shadowing) is not, hence the floor under the variance of a mean and the tails of Student's t.
+
+What a scanner's own ears and walls do (gain, exponent) is learned from all beacons along the way, by recursive least
+squares around ITU-R P.1238's exponent for shops.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge.core.instant import US_PER_S
+from edge.core.proximity.floor import Floor, make_floor
 from edge.core.site import Site
 
 WINDOW_US: Final = 5 * US_PER_S // 2
 STEP_US: Final = US_PER_S // 2
+STEP_S: Final = STEP_US / US_PER_S
+STEPS_MAX: Final = 4  # after a silence: what moved meanwhile is anywhere anyway
 MAX_SAMPLES: Final = 64
-EXPONENT: Final = 2.4  # ITU-R P.1238: 2 to 3 in shops
-EXTENT_M: Final = 2.0
-FLOOR_DBM: Final = -97.0
-SD_DB: Final = 6.0  # of a window's level around the model's: shadowing, the place within the zone, the hand
-OFFSET_SD_DB: Final = 6.0
 DEFAULT_POWER_DBM: Final = -59.0
-UNPLACED_DB: Final = 12.0  # how much weaker another zone's scanner hears, where no positions are known
-STAY_S: Final = 40.0
-TEMPER_PER_S: Final = 1.8
-ENTER: Final = 0.75
+ENTER: Final = 0.5
+SURE: Final = 0.58
+
+EXPONENT: Final = 2.6  # ITU-R P.1238-11: 2 to 3 in commercial buildings
+EXPONENT_SD: Final = 0.3
+GAIN_SD_DB: Final = 2.0  # between scanners of one make
+REFERENCE_LOG10: Final = 0.8  # decimal logarithm of the distance (6 m) around which gain and exponent are apart
+PACKET_SD_DB: Final = 5.5
+MEAN_SD_DB: Final = 1.4  # what no number of packets averages away within a step
+TAIL: Final = np.float32(6.0)  # degrees of freedom of Student's t
+TAIL_WEIGHT: Final = np.float32((TAIL + 1.0) / 2.0)
+LOOSE: Final = np.float32(4.0**-2)  # of what all levels have alike: 4 dB
+SENSITIVITY_DBM: Final = np.float32(-94.0)
+STEEPNESS: Final = np.float32(1.7 / 7.0)  # of the share that is heard around it: a logistic curve for 7 dB
+COUNT_WEIGHT: Final = np.float32(
+    0.8
+)  # collisions come in bursts: a number of packets says a little less than Poisson's
+HEARD_SHARE: Final = 0.8  # of the packets that the best ear hears, in the mean
+STRAY: Final = np.float32(0.05)  # packets a step where none is expected: the model is not the world
+RATE_KEEP: Final = 0.9
+ONE: Final = np.float32(1.0)
+HALF: Final = np.float32(0.5)
+LEARN_EVERY: Final = 4  # steps
+LEARN: Final = 0.2  # weight of such a step's evidence: places are beliefs, and steps are not independent
+SOLVE_EVERY: Final = 12  # lessons
+
+Columns = NDArray[np.float32]
+"""Single precision: a belief needs no more, and its logarithms cost a third."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One beacon: samples by scanner, and the belief over zones (logarithms, best 0)."""
+    """One beacon: samples by scanner (for `Care`), what was heard since the last step, and the belief.
+
+    belief (9, cells): rest and the eight directions of walking; it sums to 1.
+    """
 
     samples: dict[str, deque[tuple[int, int]]] = field(default_factory=dict)
-    belief: list[float] | None = None
+    belief: Columns | None = None
+    sums: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    rate: float = 0.0
+    steps: int = 0
     updated_us: int = 0
     power_dbm: float = DEFAULT_POWER_DBM
 
 
 class ZoneModel:
-    """Geometry of one site and the filter over it."""
+    """The floor of one site and the filter over it."""
 
     def __init__(self, site: Site) -> None:
         self.zone_of = {scanner.device: scanner.zone for scanner in site.scanners}
-        centres = _centres(site)
-        self.zones = (
-            sorted(set(self.zone_of.values()) | set(centres)) if centres else sorted(set(self.zone_of.values()))
-        )
-        self.place = {s.device: (s.x_m, s.y_m) for s in site.scanners} if centres else {}
-        self._loss_db: dict[str, list[float]] = {}
-        for scanner in site.scanners:
-            self._loss_db[scanner.device] = [self._loss(scanner.device, zone, centres) for zone in self.zones]
-
-    def _loss(self, device: str, zone: str, centres: dict[str, tuple[float, float]]) -> float:
-        if not centres or zone not in centres:
-            return 15.0 if self.zone_of[device] == zone else 15.0 + UNPLACED_DB
-        (x, y), (at_x, at_y) = centres[zone], self.place[device]
-        metres = math.sqrt((x - at_x) ** 2 + (y - at_y) ** 2 + EXTENT_M**2)
-        return 10.0 * EXPONENT * math.log10(max(1.0, metres))
+        self.floor: Floor = make_floor(site)
+        self.zones: list[str] = self.floor.zones
+        self.place = {s.device: (s.x_m, s.y_m) for s in site.scanners} if self.floor.is_placed else {}
+        self._index = {scanner.device: row for row, scanner in enumerate(site.scanners)}
+        self._ears = _Ears(self.floor)
 
     def hear(self, track: Track, device: str, rssi_dbm: int, now_us: int) -> bool:
         """Take one packet; whether the belief is due."""
@@ -68,89 +98,96 @@ class ZoneModel:
         if samples is None:
             samples = track.samples[device] = deque(maxlen=MAX_SAMPLES)
         samples.append((now_us, rssi_dbm))
+        if not track.counts:  # nothing is said of a single packet
+            track.sums, track.counts = [0.0] * len(self._index), [0] * len(self._index)
+            track.updated_us = now_us
+        row = self._index[device]
+        track.sums[row] += rssi_dbm
+        track.counts[row] += 1
         return now_us - track.updated_us >= STEP_US
-
-    def levels(self, track: Track, now_us: int) -> dict[str, float]:
-        """Level of each scanner that heard it within the window: the upper third, since bodies only take away."""
-        found: dict[str, float] = {}
-        edge_us = now_us - WINDOW_US
-        for device, samples in track.samples.items():
-            while samples and samples[0][0] < edge_us:
-                samples.popleft()
-            if samples:
-                ordered = sorted(rssi for _, rssi in samples)
-                found[device] = float(ordered[(2 * len(ordered)) // 3])
-        return found
 
     def update(self, track: Track, now_us: int) -> tuple[str, float] | None:
         """Let time pass and weigh what was heard: the likeliest zone and its probability; None if nothing is heard."""
-        levels = self.levels(track, now_us)
-        if not levels:
+        _forget(track, now_us - WINDOW_US)
+        if not any(track.counts):
             return None
-        scores = self._scores(track, levels)
-        elapsed_s = min(2.0, max(0.0, (now_us - track.updated_us) / US_PER_S))
-        weight = TEMPER_PER_S * elapsed_s
-        if track.belief is None:
-            belief, weight = [0.0] * len(scores), TEMPER_PER_S
-        else:
-            belief = _spread(track.belief, elapsed_s)
-        posterior = [old + weight * score for old, score in zip(belief, scores, strict=True)]
-        best = max(posterior)
-        track.belief = [value - best for value in posterior]
-        track.updated_us = now_us
-        index = posterior.index(best)
-        return self.zones[index], 1.0 / sum(math.exp(value) for value in track.belief)
-
-    def _scores(self, track: Track, levels: dict[str, float]) -> list[float]:
-        """Log-likelihood of each zone: residuals after the common offset, scanners that hear nothing included."""
-        scores = []
-        rows = [(self._loss_db[device], levels.get(device)) for device in self._loss_db]
-        shrink = len(levels) + (SD_DB / OFFSET_SD_DB) ** 2
-        power_dbm, log1p = track.power_dbm, math.log1p
-        for index in range(len(self.zones)):
-            heard: list[float] = []
-            residuals: list[tuple[float, bool]] = []
-            for loss_db, level in rows:
-                want = max(FLOOR_DBM, power_dbm - loss_db[index])
-                if level is None:
-                    residuals.append((min(FLOOR_DBM, want) - want, False))
-                else:
-                    heard.append(level - want)
-                    residuals.append((level - want, True))
-            offset = sum(heard) / shrink
-            score = -(offset**2) / (2 * OFFSET_SD_DB**2)
-            for residual, was_heard in residuals:
-                gap = residual - offset if was_heard else min(0.0, residual)
-                z2 = (gap / SD_DB) ** 2
-                score -= log1p(z2 / 4) * 2.5  # Student's t with 4 degrees: one odd scanner does not decide
-            scores.append(score)
-        return scores
+        floor = self.floor
+        steps = (now_us - track.updated_us) // STEP_US
+        belief = floor.anywhere() if track.belief is None else floor.walk(track.belief, min(STEPS_MAX, max(1, steps)))
+        likelihood = self._ears.weigh(track, belief.sum(0))
+        belief = belief * likelihood
+        belief /= belief.sum()
+        track.belief, track.updated_us = belief, now_us
+        track.sums, track.counts = [0.0] * len(track.sums), [0] * len(track.counts)
+        chances = floor.chances(belief)
+        index = int(chances.argmax())
+        return self.zones[index], float(chances[index])
 
 
-def _spread(belief: list[float], elapsed_s: float) -> list[float]:
-    """Who stays, stays; else any other zone is alike."""
-    moved = 1.0 - math.exp(-elapsed_s / STAY_S)
-    weights = [math.exp(value) for value in belief]
-    total = sum(weights)
-    share = moved / max(1, len(weights) - 1)
-    return [math.log(w / total * (1.0 - moved) + (1.0 - w / total) * share + 1e-12) for w in weights]
+def _forget(track: Track, edge_us: int) -> None:
+    for samples in track.samples.values():
+        while samples and samples[0][0] < edge_us:
+            samples.popleft()
 
 
-def _centres(site: Site) -> dict[str, tuple[float, float]]:
-    """Middle of each zone: of its scanners and shelves; empty where no positions were ever entered."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    shelves: dict[str, list[tuple[float, float]]] = {}
-    for scanner in site.scanners:
-        points.setdefault(scanner.zone, []).append((scanner.x_m, scanner.y_m))
-    for shelf in site.shelves:
-        shelves.setdefault(shelf.zone, []).append((shelf.x_m, shelf.y_m))
-    if len({point for many in points.values() for point in many}) < 2:
-        return {}
-    for zone, places in shelves.items():
-        if len({*places}) > 1 or places[0] != (0.0, 0.0):
-            points[zone] = [*points.get(zone, []), _middle(places)]
-    return {zone: _middle(places) for zone, places in points.items()}
+class _Ears:
+    """What each scanner should hear from each cell, and how well that fits; learns gain and exponent of each."""
 
+    def __init__(self, floor: Floor) -> None:
+        n_scanners = len(floor.log10_m)
+        self._around = floor.log10_m - REFERENCE_LOG10  # (scanners, cells)
+        self._prior_loss_db = floor.extra_db + 10.0 * EXPONENT * floor.log10_m
+        self._loss_db = self._prior_loss_db.astype(np.float32)
+        self._learns = floor.is_placed
+        # Normal equations of (gain, exponent) of each scanner, beginning with the priors.
+        self._square = np.zeros((n_scanners, 2, 2))
+        self._square[:, 0, 0], self._square[:, 1, 1] = GAIN_SD_DB**-2, (10.0 * EXPONENT_SD) ** -2
+        self._right = np.zeros((n_scanners, 2))
+        self._known: NDArray[np.float64] = np.zeros((n_scanners, 2))
+        self._lessons = 0
 
-def _middle(places: list[tuple[float, float]]) -> tuple[float, float]:
-    return sum(x for x, _ in places) / len(places), sum(y for _, y in places) / len(places)
+    def weigh(self, track: Track, prior: Columns) -> Columns:
+        """Likelihood of each cell (largest 1) for what was heard since the last step; learns from it as well."""
+        counts = np.array(track.counts, np.float32)
+        rows = np.flatnonzero(counts)
+        heard = counts[rows]
+        self._rate(track, counts)
+        want = np.float32(track.power_dbm) - self._loss_db
+        residual = (np.array(track.sums, np.float32)[rows] / heard)[:, None] - want[rows]
+        trust = 1.0 / (np.float32(PACKET_SD_DB**2) / heard + np.float32(MEAN_SD_DB**2))
+        common = trust @ residual / (trust.sum() + LOOSE)
+        residual -= common
+        scores = HALF * LOOSE * common**2
+        scores += TAIL_WEIGHT * np.log(ONE + residual**2 * (trust / TAIL)[:, None]).sum(0)
+        silence = np.exp((SENSITIVITY_DBM - want - common) * STEEPNESS)
+        expected = STRAY + np.float32(track.rate * HEARD_SHARE) / (ONE + silence)
+        scores += COUNT_WEIGHT * (expected.sum(0) - counts @ np.log(expected))
+        likelihood: Columns = np.exp(scores.min() - scores)
+        track.steps += 1
+        if self._learns and track.steps % LEARN_EVERY == 0:
+            where = prior * likelihood
+            self._learn(rows, trust, residual, where / where.sum())
+        return likelihood
+
+    @staticmethod
+    def _rate(track: Track, counts: Columns) -> None:
+        """Packets a step of this beacon where it is heard well: the mean of its two best scanners."""
+        best = float(np.sort(counts)[-2:].mean())
+        track.rate = best if track.rate == 0.0 else RATE_KEEP * track.rate + (1.0 - RATE_KEEP) * best
+
+    def _learn(self, rows: NDArray[np.intp], trust: Columns, residual: Columns, where: Columns) -> None:
+        weight = LEARN * trust
+        slope = -(self._around[rows] @ where)
+        gap = residual @ where + self._known[rows, 0] + self._known[rows, 1] * slope
+        self._square[rows, 0, 0] += weight
+        self._square[rows, 0, 1] += weight * slope
+        self._square[rows, 1, 0] += weight * slope
+        self._square[rows, 1, 1] += weight * slope**2
+        self._right[rows, 0] += weight * gap
+        self._right[rows, 1] += weight * slope * gap
+        self._lessons += 1
+        if self._lessons % SOLVE_EVERY == 0:
+            self._known = np.asarray(np.linalg.solve(self._square, self._right[:, :, None])[:, :, 0], np.float64)
+            self._known[:, 0] -= self._known[:, 0].mean()  # what all have alike is the beacons' power
+            gain, steeper = self._known[:, :1], self._known[:, 1:]
+            self._loss_db = (self._prior_loss_db - gain + steeper * self._around).astype(np.float32)

@@ -94,7 +94,8 @@ class Desk:
             {"offer": e.nonce, "promotion": e.promotion, "gtin": e.gtin, "expires_us": e.expires_us, "token": e.token}
             for e in open_offers
         ]
-        return {"zone": zone, "offers": offers, "promotions": rows}
+        names = {"zone_name": zone_name(self.here.site, zone), "store_name": self.here.site.store.name}
+        return {"zone": zone, **names, "offers": offers, "promotions": rows}
 
     async def answer(self, asked: _Asked, zone: str, receipt: str) -> Rendered:
         """The answer to a phone, remembered for when it asks again."""
@@ -134,6 +135,11 @@ class Desk:
         lasts_us = min(at_us - now.wall_us for at_us in instants_us if at_us > now.wall_us)
         gaps_us = [at_us - now.mono_us for at_us in self.offers.gap_ends_us(zone, person) if at_us > now.mono_us]
         return min([lasts_us, *gaps_us])
+
+
+def zone_name(site: Site, zone: str) -> str:
+    """What people call a zone."""
+    return next((one.name for one in site.zones if one.id == zone and one.name), zone)
 
 
 def address_of(request: Request) -> str:

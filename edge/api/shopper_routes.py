@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from edge.api.desk import AtDesk, Desk
+from edge.api.desk import AtDesk, Desk, zone_name
 from edge.api.problems import Problem
 from edge.core.fact import JsonValue
 from edge.core.gtin import gtin_fault, normalize_gtin
@@ -28,6 +28,10 @@ _FILES: Final = {
     "page.css": "text/css",
     "page.js": "text/javascript",
     "client.js": "text/javascript",
+    "qr.js": "text/javascript",
+    "words.js": "text/javascript",
+    "manifest.json": "application/manifest+json",
+    "icon.svg": "image/svg+xml",
 }
 _FOR_PAGES: Final = {
     "Cache-Control": "no-cache",
@@ -48,7 +52,8 @@ def product_row(desk: Desk, gtin: str, url: str = "") -> dict[str, Any]:
     """A product of the catalogue (14 digits), how many are here and where; ``url`` instead of the catalogue's link."""
     site = desk.here.site
     product = site.product_by_gtin[gtin]
-    shelves = [{"shelf": shelf, "zone": site.shelf_by_id[shelf].zone} for shelf in site.homes_by_gtin.get(gtin, ())]
+    homes = [site.shelf_by_id[shelf] for shelf in site.homes_by_gtin.get(gtin, ())]
+    shelves = [{"shelf": h.id, "zone": h.zone, "zone_name": zone_name(site, h.zone)} for h in homes]
     facts = {"gtin": gtin, "name": product.name, "price_minor": product.price_minor, "currency": product.currency}
     link = url or product.url
     qr = f"/v1/shopper/qr/{gtin}" if link else ""

@@ -1,5 +1,15 @@
-// A small client of the store's gateway for app teams: copy this file, no build step.
-// It keeps one secret: the consent receipt. Offers are tokens that a till redeems once.
+// A small client of the store's gateway for app teams: copy this file, no build step, no dependency.
+// It keeps one secret: the consent receipt, which names nobody. Offers are signed tokens that a till redeems once.
+//
+//   const store = new StoreClient("https://store-7.example.com");
+//   await store.consent(["offers"], "notice-2026-11-en");
+//   const found = await store.offers({ beacon: "ibeacon:f7826da6-…:1:7" });   // null: nothing is known of the place
+//   const stop = store.listen({ zone: "z-1" }, (found) => draw(found));
+//   await store.withdraw();                                                  // erases what links to this phone
+
+// The store asks to wait: too many requests of this phone, or too many listeners.
+export class Busy extends Error {}
+
 export class StoreClient {
   constructor(base = "", storage = globalThis.localStorage) {
     this.base = base;
@@ -14,21 +24,35 @@ export class StoreClient {
   async ask(path, options = {}) {
     const headers = { ...options.headers };
     if (this.receipt) headers["X-Consent"] = this.receipt;
-    return fetch(this.base + path, { ...options, headers });
+    const answer = await fetch(this.base + path, { ...options, headers });
+    if (answer.status === 429 || answer.status === 503) throw new Busy((await answer.json()).detail);
+    return answer;
   }
 
-  async consent(purposes, noticeVersion) {
-    const body = JSON.stringify({ purposes, notice_version: noticeVersion });
+  async post(path, body) {
     const headers = { "Content-Type": "application/json" };
-    const answer = await this.ask("/v1/shopper/consent", { method: "POST", headers, body });
-    if (!answer.ok) throw new Error((await answer.json()).detail);
-    this.storage.setItem("smartstore-receipt", (await answer.json()).receipt);
+    const answer = await this.ask(path, { method: "POST", headers, body: JSON.stringify(body) });
+    const document = await answer.json();
+    if (!answer.ok) throw new Error(document.detail);
+    return document;
+  }
+
+  // purposes: some of "offers", "zones", "measurement"; segments that the person chose to tell.
+  async consent(purposes, noticeVersion, segments = []) {
+    const given = await this.post("/v1/shopper/consent", { purposes, notice_version: noticeVersion, segments });
+    this.storage.setItem("smartstore-receipt", given.receipt);
+    this.cache.clear();
   }
 
   async withdraw() {
     await this.ask("/v1/shopper/consent", { method: "DELETE" });
     this.storage.removeItem("smartstore-receipt");
     this.cache.clear();
+  }
+
+  // method: "app", "qr" or "nfc"; place as in offers(), or {} for the store as a whole.
+  async checkIn(method, place = {}) {
+    return this.post("/v1/shopper/check-in", { method, ...place });
   }
 
   // place: {beacon: "ibeacon:<uuid>:<major>:<minor>"} or {zone: "..."}; null where nothing is known of the place.
@@ -44,9 +68,40 @@ export class StoreClient {
     return document;
   }
 
-  // code: a scanned GTIN or a GS1 Digital Link.
+  // Calls tell(document) now and at every change (server-sent events, with the receipt in a header, which EventSource
+  // cannot send). Returns a function that ends it. failed(error) is called once when the connection ends.
+  listen(place, tell, failed = () => undefined) {
+    const control = new AbortController();
+    const run = async () => {
+      const answer = await this.ask("/v1/offers/live?" + new URLSearchParams(place), { signal: control.signal });
+      if (!answer.ok) throw new Error((await answer.json()).detail);
+      const reader = answer.body.getReader(), decoder = new TextDecoder();
+      for (let text = ""; ; ) {
+        const { done, value } = await reader.read();
+        if (done) throw new Error("the store ended the connection");
+        const events = (text + decoder.decode(value, { stream: true })).split("\n\n");
+        text = events.pop();
+        for (const event of events) {
+          const data = event.split("\n").find((line) => line.startsWith("data: "));
+          if (data) tell(JSON.parse(data.slice(6)));
+        }
+      }
+    };
+    run().catch((error) => control.signal.aborted || failed(error));
+    return () => control.abort();
+  }
+
+  // code: a scanned GTIN or a GS1 Digital Link. {status, product}: product is absent where status is not 200.
+  async lookUp(code) {
+    const answer = await this.ask("/v1/shopper/product?" + new URLSearchParams({ code })).catch((error) => {
+      if (error instanceof Busy) return { status: 429, ok: false };
+      throw error;
+    });
+    return { status: answer.status, product: answer.ok ? await answer.json() : undefined };
+  }
+
+  // The product of a code, null where it is not sold here.
   async product(code) {
-    const answer = await this.ask("/v1/shopper/product?" + new URLSearchParams({ code }));
-    return answer.ok ? answer.json() : null;
+    return (await this.lookUp(code)).product || null;
   }
 }

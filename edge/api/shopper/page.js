@@ -1,88 +1,217 @@
-import { StoreClient } from "/s/files/client.js";
+import { Busy, StoreClient } from "/s/files/client.js";
+import { qrPicture } from "/s/files/qr.js";
+import { WORDS } from "/s/files/words.js";
 
-const WORDS = {
-  en: { title: "Offers here", consent: "Show me personal offers", withdraw: "Withdraw consent", code: "Barcode (GTIN)",
-    look: "Check stock", here: "in stock here", none: "No offers here right now.", unknown: "Not sold here.",
-    offline: "No connection: saved offers", until: "valid until", show: "Show this code at the till",
-    online: "Buy online", notice: "We keep a random number for today, never your name, device or account. No data goes to third parties. You may withdraw at any time, and everything that links to you is erased at once (GDPR Art. 6(1)(a), APPI, Telecommunications Business Act, external transmission)." },
-  ja: { title: "この売り場のお得情報", consent: "自分向けのお得情報を見る", withdraw: "同意を取り消す", code: "バーコード(GTIN)",
-    look: "在庫を確認", here: "点の在庫があります", none: "現在、お得情報はありません。", unknown: "当店では取り扱っておりません。",
-    offline: "オフライン:保存済みのお得情報", until: "有効期限", show: "このコードをレジでお見せください",
-    online: "オンラインで購入", notice: "本日限りの乱数のみを保存し、氏名・端末・アカウントは保存しません。第三者への送信はありません。同意はいつでも取り消せ、直ちに消去されます(個人情報保護法、電気通信事業法の外部送信規律、GDPR第6条)。" },
-};
-const client = new StoreClient();
-const zone = location.pathname.split("/").pop();
+// /s/ZONE is served by the store itself; /s/TENANT/STORE/ZONE by the platform, which shows what the store has told it.
+const places = location.pathname.split("/").filter(Boolean).slice(1);
+const zone = places[places.length - 1];
+const hosted = places.length > 1;
+const client = new StoreClient(hosted ? "/s/" + places.slice(0, -1).join("/") : "");
+const AGAIN_MS = 15000;
 const $ = (id) => document.getElementById(id);
 let language = (localStorage.getItem("language") || navigator.language || "en").startsWith("ja") ? "ja" : "en";
+let latest = null;
+const word = (key, ...values) => {
+  const found = WORDS[language][key];
+  return typeof found === "function" ? found(...values) : found;
+};
 
-function element(tag, text, parent) {
+function element(tag, text, parent, className = "") {
   const made = document.createElement(tag);
   made.textContent = text;
+  made.className = className;
   parent.append(made);
   return made;
 }
 
-function words() {
-  document.documentElement.lang = language;
-  for (const spot of document.querySelectorAll("[data-word]")) spot.textContent = WORDS[language][spot.dataset.word];
-  document.title = WORDS[language].title;
-  $("language").textContent = language === "ja" ? "English" : "日本語";
-  $("consent").hidden = Boolean(client.receipt);
-  $("withdraw").hidden = !client.receipt;
+function money(minor, currency) {
+  if (!currency) return "";
+  const format = new Intl.NumberFormat(language, { style: "currency", currency });
+  return format.format(minor / 10 ** format.resolvedOptions().maximumFractionDigits);
 }
 
-function show(document_) {
-  const list = $("offers");
-  list.replaceChildren();
-  for (const promotion of document_.promotions) {
-    if (promotion.why_not.length) continue;
-    const item = element("li", "", list);
-    element("h2", promotion.titles[language] || promotion.titles[""] || promotion.name, item);
-    element("p", promotion.name, item);
-    const offer = document_.offers.find((one) => one.promotion === promotion.promotion && one.gtin === promotion.gtin);
-    if (offer) {
-      element("p", WORDS[language].show, item);
-      element("code", offer.token, item);
-      element("p", `${WORDS[language].until} ${new Date(offer.expires_us / 1000).toLocaleTimeString(language)}`, item);
-    }
-    if (promotion.url.startsWith("https://")) element("a", WORDS[language].online, item).href = promotion.url;
+const clock = (us) => new Date(us / 1000).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+
+function translate() {
+  document.documentElement.lang = language;
+  for (const spot of document.querySelectorAll("[data-word]")) spot.textContent = word(spot.dataset.word);
+  const other = language === "ja" ? "en" : "ja";
+  $("language").textContent = other === "ja" ? "日本語" : "English";
+  $("language").lang = other;
+  $("scan").hidden = !("BarcodeDetector" in window && navigator.mediaDevices);
+  $("consent-part").hidden = !hosted && Boolean(client.receipt);
+  $("consent").hidden = hosted;
+  $("hosted").hidden = !hosted;
+  $("withdraw").hidden = hosted || !client.receipt;
+}
+
+// --- what the person keeps: on this phone only, until it expires ----------------------------------------------------
+
+function kept() {
+  const rows = JSON.parse(localStorage.getItem("kept") || "[]");
+  return rows.filter((row) => row.expires_us / 1000 > Date.now());
+}
+
+function keep(row) {
+  const others = kept().filter((one) => one.offer !== row.offer);
+  localStorage.setItem("kept", JSON.stringify([...others, row]));
+}
+
+function titleOf(row) {
+  return row.titles[language] || row.titles[""] || row.name;
+}
+
+function showAtTill(row) {
+  keep(row);
+  $("till-title").textContent = titleOf(row);
+  $("picture").replaceChildren(qrPicture(row.token, word("show")));
+  $("till-until").textContent = word("until", clock(row.expires_us));
+  $("till-token").textContent = row.token;
+  $("till").showModal();
+  draw();
+}
+
+// --- drawing --------------------------------------------------------------------------------------------------------
+
+function figures(parent, row) {
+  const list = element("ul", "", parent, "figures");
+  if (row.value_minor) element("li", word("off", money(row.value_minor, row.currency) || row.value_minor), list, "save");
+  if (row.price_minor) element("li", money(row.price_minor, row.currency), list, "price");
+  if (row.on_hand !== undefined) element("li", row.on_hand > 0 ? word("here", row.on_hand) : word("gone"), list, row.on_hand > 0 ? "good" : "");
+}
+
+function online(parent, row) {
+  if (row.url && row.url.startsWith("https://")) element("a", word("online"), parent, "button").href = row.url;
+}
+
+function card(list, row, offer) {
+  const item = element("li", "", list, row.used ? "card used" : "card");
+  const title = titleOf(row);
+  element("h3", title, item);
+  if (title !== row.name) element("p", row.name, item, "name");
+  figures(item, row);
+  if (row.used) element("p", word("used"), item, "small");
+  else if (offer) {
+    const code = { ...row, ...offer };
+    element("button", word("get"), item, "main").addEventListener("click", () => showAtTill(code));
+    element("p", word("until", clock(offer.expires_us)), item, "small");
+  } else if (row.why_not.length) element("p", word(row.why_not[0].startsWith("cap person") ? "cap" : "later"), item, "small");
+  online(item, row);
+}
+
+function draw() {
+  const found = latest || { promotions: [], offers: [] };
+  const open = new Set(found.offers.map((one) => one.offer));
+  const mine = kept();
+  $("kept-part").hidden = !mine.length;
+  $("kept").replaceChildren();
+  for (const row of mine) {
+    // The store no longer names an offer of this zone: it was redeemed.
+    const used = Boolean(latest && latest.fresh && row.zone === zone && client.receipt && !open.has(row.offer));
+    card($("kept"), { ...row, used }, used ? null : row);
   }
-  if (!list.children.length) element("li", WORDS[language].none, list);
+  const list = $("offers"), names = new Set(mine.map((row) => row.promotion + row.gtin));
+  list.replaceChildren();
+  for (const row of found.promotions) {
+    if (names.has(row.promotion + row.gtin) || row.why_not.some((why) => !why.startsWith("cap person"))) continue;
+    const offer = found.offers.find((one) => one.promotion === row.promotion && one.gtin === row.gtin);
+    card(list, { ...row, zone }, offer);
+  }
+  if (!list.children.length) element("li", word("none"), list, "card small");
+  if (found.zone_name) $("zone").textContent = found.zone_name;
+  $("store").textContent = found.store_name || "";
+  document.title = [found.zone_name || word("title"), found.store_name].filter(Boolean).join(" · ");
 }
 
 async function refresh() {
-  words();
+  translate();
   try {
     const found = await client.offers({ zone });
-    const empty = { promotions: [], offers: [] };
+    latest = { promotions: [], offers: [], ...found, fresh: true };
     if (found) localStorage.setItem("offers-" + zone, JSON.stringify(found));
-    show(found || empty);
     $("status").textContent = "";
+  } catch (error) {
+    $("status").textContent = word(error instanceof Busy ? "busy" : "offline");
+    const known = JSON.parse(localStorage.getItem("offers-" + zone)) || { promotions: [], offers: [] };
+    const now_us = Date.now() * 1000;
+    latest = { ...known, offers: known.offers.filter((one) => one.expires_us > now_us), fresh: false };
+  }
+  draw();
+}
+
+// --- looking for a product ------------------------------------------------------------------------------------------
+
+async function look(code) {
+  const place = $("product");
+  place.replaceChildren();
+  const { status, product } = await client.lookUp(code).catch(() => ({ status: 0 }));
+  if (!product) {
+    const key = { 0: "offline", 404: "unknown", 422: "wrong", 429: "busy" }[status] || "unknown";
+    element("p", word(key), place, "card small");
+    return;
+  }
+  const item = element("div", "", place, "card");
+  element("h3", product.name || product.gtin, item);
+  figures(item, product);
+  const zones = [...new Set(product.shelves.map((shelf) => shelf.zone_name || shelf.zone))];
+  if (zones.length) element("p", word("place", zones.join(language === "ja" ? "、" : ", ")), item, "small");
+  online(item, product);
+}
+
+let stream = null;
+
+function stopScan() {
+  if (stream) stream.getTracks().forEach((track) => track.stop());
+  stream = null;
+  $("camera").hidden = true;
+  $("scan").textContent = word("scan");
+}
+
+async function scan() {
+  if (stream) return stopScan();
+  const detector = new BarcodeDetector({ formats: ["ean_13", "ean_8", "upc_a", "upc_e", "qr_code", "data_matrix"] });
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch {
-    $("status").textContent = WORDS[language].offline;
-    show(JSON.parse(localStorage.getItem("offers-" + zone)) || { promotions: [], offers: [] });
+    return stopScan();
+  }
+  const camera = $("camera");
+  camera.srcObject = stream;
+  camera.hidden = false;
+  $("scan").textContent = word("stop");
+  await camera.play();
+  while (stream) {
+    const [seen] = await detector.detect(camera).catch(() => []);
+    if (seen) {
+      stopScan();
+      $("code").value = seen.rawValue;
+      return look(seen.rawValue);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 150));
   }
 }
 
 $("language").addEventListener("click", () => {
   language = language === "ja" ? "en" : "ja";
   localStorage.setItem("language", language);
-  refresh();
+  translate();
+  draw();
 });
-$("consent").addEventListener("click", async () => {
-  await client.consent(["offers"], "2026-11-" + language);
-  refresh();
-});
+$("consent").addEventListener("click", () => client.consent(["offers"], "2026-11-" + language).then(refresh, refresh));
 $("withdraw").addEventListener("click", async () => {
-  await client.withdraw();
-  localStorage.removeItem("offers-" + zone);
+  await client.withdraw().catch(() => undefined);
+  for (const key of Object.keys(localStorage)) if (key === "kept" || key.startsWith("offers-")) localStorage.removeItem(key);
   refresh();
 });
-$("search").addEventListener("submit", async (event) => {
+$("close").addEventListener("click", () => $("till").close());
+$("scan").addEventListener("click", scan);
+$("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  const found = await client.product($("code").value);
-  const separator = language === "ja" ? "" : " ";
-  $("product").textContent = found ? `${found.name}: ${found.on_hand}${separator}${WORDS[language].here}` : WORDS[language].unknown;
+  look($("code").value.trim());
 });
+window.addEventListener("online", refresh);
+window.addEventListener("offline", refresh);
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
+setInterval(() => document.hidden || refresh(), AGAIN_MS);
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("/s/sw.js").catch(() => undefined);
 refresh();

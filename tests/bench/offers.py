@@ -68,13 +68,19 @@ async def _server(pipe: Any, listener: socket.socket, folder: Path) -> None:
     from edge.api import desk as desks
     from edge.api.shopper_limits import Rate
     from edge.core.facts import OnHandChanged
+    from edge.core.instant import Instant, TimeQuality
     from edge.core.ports import Command
     from edge.journal import Store
     from tests.unit.api_support import SITE, TEA, gateway
 
     desks.ASK = desks.CONSENT = Rate(1e9, 1e9)
     zones = [{"id": f"z-{i}"} for i in range(1, 21)]
-    async with gateway(store=Store(folder / "journal.db"), site=SITE | {"zones": zones}) as bench:
+    async with gateway(threaded=True, store=Store(folder / "journal.db"), site=SITE | {"zones": zones}) as bench:
+        start_us = bench.clock.now_us - time.monotonic_ns() // 1000
+        # Time passes as in a store: answers end with the minute, offers with their hour.
+        bench.clock.now = lambda: Instant(  # type: ignore[method-assign]
+            start_us + time.monotonic_ns() // 1000, time.time_ns() // 1000, TimeQuality.SYNCED
+        )
         runtime = bench.services.runtime
         stocked = OnHandChanged(
             at_us=0, gtin=TEA, shelf="shelf-1", on_hand=9, low=0, high=9, confidence=1.0, sources=[], reason=""

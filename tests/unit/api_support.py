@@ -27,7 +27,7 @@ from edge.doors import Doors
 from edge.health import Health
 from edge.installation import Installation
 from edge.jobs import Jobs
-from edge.journal import InlineWriter, Journal, JournalSettings, Store
+from edge.journal import InlineWriter, Journal, JournalSettings, Store, ThreadWriter
 from edge.journal.log import begin_boot
 from edge.logbook import Logbook
 from edge.metrics import gateway_samples
@@ -115,12 +115,16 @@ async def gateway(
     claimed: bool = True,
     bus: Bus | None = None,
     site: dict[str, Any] | None = None,
+    threaded: bool = False,
 ) -> AsyncIterator[Bench]:
-    """The whole API over a real runtime."""
+    """The whole API over a real runtime; `threaded`: the journal writes as in a store, in its own thread, by groups."""
     clock = HandClock()
     store = store or Store(None)
     kept = begin_boot(store)
-    journal = Journal(store, InlineWriter(), JournalSettings(urgent_delay_s=0.0), kept.boot, _fail)
+    writer, pace = (
+        (ThreadWriter(), JournalSettings()) if threaded else (InlineWriter(), JournalSettings(urgent_delay_s=0))
+    )
+    journal = Journal(store, writer, pace, kept.boot, _fail)
     health = Health(lambda: clock.now_us)
     runtime = Runtime(make_engine(load_site(site or SITE)), journal, clock, health)
     supervisor = Supervisor(runtime.emit, lambda: clock.now_us, random.Random(1))

@@ -11,7 +11,7 @@ from edge.access import Role
 from edge.api import console_technician
 from edge.api import today as day_of
 from edge.api.documents import stock_of, stock_row
-from edge.api.floor import BAR_H, floor_of, product_bars
+from edge.api.floor import BAR_H, floor_of, narrow_floor_of, product_bars
 from edge.api.heat import heat_of
 from edge.api.pages import render, teller_of
 from edge.api.plots import bars, inside
@@ -102,7 +102,8 @@ async def store(request: Request, here: Here) -> HTMLResponse:
     states = {name: device.state.value for name, device in here.health.devices.items()}
     shelves = _shelves(here)
     counts = [product["n"] or 0 for row in shelves.values() for product in row["products"]]
-    more = {"floor": floor_of(here.site), "shelves": shelves, "states": states, "people": day["people"], "day": day}
+    floors = [("roomy-floor", floor_of(here.site)), ("narrow", narrow_floor_of(here.site))]
+    more = {"floors": floors, "shelves": shelves, "states": states, "people": day["people"], "day": day}
     return render(request, here, "store", fact_words=fact_words, full=max([FULL, *counts]), **more, **DRAWING)
 
 
@@ -191,8 +192,9 @@ async def layout(request: Request, here: Here) -> HTMLResponse:
     """Shelf by shelf."""
     rows = day_of.layout(here, tally_of(request).read(zone_of(here)))
     most = max((row["picks"] for row in rows), default=0)
-    heat = heat_of(floor_of(here.site), rows)
-    return render(request, here, "layout", rows=sorted(rows, key=lambda row: -row["picks"]), most=most, heat=heat)
+    floors = (("roomy-floor", floor_of(here.site)), ("narrow", narrow_floor_of(here.site)))
+    heats = [(width, heat_of(floor, rows)) for width, floor in floors]
+    return render(request, here, "layout", rows=sorted(rows, key=lambda row: -row["picks"]), most=most, heats=heats)
 
 
 @pages.get("/promotions", response_class=HTMLResponse)

@@ -9,6 +9,7 @@ from edge.api.problems import Problem
 from edge.api.services import Services
 from edge.core.gtin import gtin_fault, normalize_gtin
 from edge.core.observation import DeviceState
+from edge.health import DeviceHealth
 
 
 def health_document(here: Services) -> tuple[int, dict[str, Any]]:
@@ -52,7 +53,7 @@ def device_row(here: Services, device_id: str) -> dict[str, Any]:
         "kind": device.kind,
         "state": device.state.value,
         "cause": device.cause if troubled else "",
-        "detail": device.detail if troubled else "",
+        "detail": detail_of(device) if troubled else "",
         "hint": hint_for(device.cause) if troubled else "",
         "last_seen_s": None if device.last_seen_us is None else round((now_us - device.last_seen_us) / 1e6, 1),
         "serial": device.serial,
@@ -61,6 +62,11 @@ def device_row(here: Services, device_id: str) -> dict[str, Any]:
         "restarts": device.restarts,
         "counters": dict(device.counters),
     }
+
+
+def detail_of(device: DeviceHealth) -> str:
+    """What the driver said, without the next action where that is told beside it."""
+    return device.detail.removesuffix(hint_for(device.cause)).rstrip(" .")
 
 
 def stock_row(here: Services, gtin: str) -> dict[str, Any]:

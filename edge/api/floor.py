@@ -13,6 +13,7 @@ STRIP = 190.0
 """Zones without shelves (entrance, till) stand in a strip on the left, where the doors are drawn."""
 SHELF_W, SHELF_H = 172.0, 168.0
 GAP = 18.0
+NARROW, TOP_H = 560.0, 150.0  # a phone's width in user units, and the row of entrance and till
 BAR_H = 74.0  # a product's bar in its shelf, when it is full
 FLATTEST, TALLEST = 0.56, 0.7  # height by width: distances are bent to it, neighbours stay neighbours
 
@@ -40,6 +41,7 @@ class Floor:
     doors: tuple[tuple[str, float, float], ...]
     eyes: tuple[tuple[str, str, float, float], ...]
     """What looks at each shelf: (device, rfid or weight, x, y of its mark)."""
+    width: float = WIDTH
 
 
 def floor_of(site: Site) -> Floor:
@@ -95,6 +97,39 @@ def floor_of(site: Site) -> Floor:
         (door.device, MARGIN, MARGIN + tall * (index + 0.5) / len(site.doors)) for index, door in enumerate(site.doors)
     )
     return Floor(height, shelves, tuple(zones), scanners, doors, tuple(_eyes(site, shelves)))
+
+
+def narrow_floor_of(site: Site) -> Floor:
+    """The same for a phone: zones below each other, two shelves beside each other, entrance and till on top."""
+    used = dict.fromkeys(shelf.zone for shelf in site.shelves)
+    empty = [zone for zone in site.zones if zone.id not in used]
+    names = {zone.id: zone.name or zone.id for zone in site.zones}
+    box_w, inner = (NARROW - 2 * MARGIN - GAP - 28.0) / 2, MARGIN + 14.0
+    y, boxes, zones = MARGIN, {}, []
+    if empty or site.doors:
+        wide = (NARROW - 2 * MARGIN - GAP * (len(empty) - 1)) / max(1, len(empty))
+        zones += [
+            Box(zone.id, names[zone.id], MARGIN + i * (wide + GAP), y, wide, TOP_H) for i, zone in enumerate(empty)
+        ]
+        y += TOP_H + GAP
+    for zone_id in used:
+        own = [shelf for shelf in site.shelves if shelf.zone == zone_id]
+        down = -(-len(own) // 2)
+        for index, shelf in enumerate(own):
+            x = inner + index % 2 * (box_w + GAP)
+            boxes[shelf.id] = Box(shelf.id, shelf.id, x, y + 40 + index // 2 * (SHELF_H + GAP), box_w, SHELF_H)
+        tall = 40 + down * (SHELF_H + GAP) - GAP + 14
+        zones.append(Box(zone_id, names.get(zone_id, zone_id), MARGIN, y, NARROW - 2 * MARGIN, tall))
+        y += tall + GAP
+    zone_of = {zone.id: zone for zone in zones}
+    scanners = tuple(
+        (row.device, zone_of[row.zone].x + zone_of[row.zone].w - 22, zone_of[row.zone].y + 22)
+        for row in site.scanners
+        if row.zone in zone_of
+    )
+    doors = tuple((door.device, MARGIN, MARGIN + TOP_H / 2) for door in site.doors[:1])
+    shelves = tuple(boxes[shelf.id] for shelf in site.shelves)
+    return Floor(y + 8, shelves, tuple(zones), scanners, doors, tuple(_eyes(site, shelves)), NARROW)
 
 
 def _eyes(site: Site, shelves: tuple[Box, ...]) -> Iterator[tuple[str, str, float, float]]:

@@ -98,10 +98,13 @@ def inside(document: dict[str, Any], width: float = 960.0) -> Curve | None:
 
 
 def _round_up(value: int) -> int:
-    """The next of 5, 10, 20, 50, 100 …"""
-    scale = 5
+    """The next even step of 4, 6, 10, 20, 30, 40, 60, 80, 100 … so that half of it is a whole number."""
+    for small in (4, 6):
+        if value <= small:
+            return small
+    scale = 10
     while True:
-        for factor in (1, 2, 4):
+        for factor in (1, 2, 3, 4, 6, 8):
             if value <= scale * factor:
                 return scale * factor
         scale *= 10

@@ -81,11 +81,16 @@ async def newest(here: Here, limit: Annotated[int, Query(ge=1, le=200)] = 24) ->
 
 @reading.get("/v1/facts/live", tags=["facts"], response_class=StreamingResponse)
 async def live(
-    here: Here, who: Viewer, request: Request, last_event_id: Annotated[int | None, Header(ge=0, le=SEQ_MAX)] = None
+    here: Here,
+    who: Viewer,
+    request: Request,
+    last_event_id: Annotated[int | None, Header(ge=0, le=SEQ_MAX)] = None,
+    after: Annotated[int | None, Query(ge=0, le=SEQ_MAX, description="as Last-Event-ID, which goes before it")] = None,
 ) -> StreamingResponse:
     """Facts as server-sent events, from now on or from Last-Event-ID; each event's id is its seq."""
     del who
-    after = here.runtime.journal.last_seq if last_event_id is None else last_event_id
+    after = last_event_id if last_event_id is not None else after
+    after = here.runtime.journal.last_seq if after is None else after
     token = request.scope["token"]
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_events(here, after, token), media_type="text/event-stream", headers=headers)

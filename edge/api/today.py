@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge.api.documents import stock_row
+from edge.api.documents import detail_of, stock_row
 from edge.api.feed import fact_document
 from edge.api.hints import hint_for
 from edge.api.services import Services
@@ -68,7 +68,7 @@ def devices_in_trouble(here: Services) -> list[dict[str, str]]:
             "kind": device.kind,
             "state": device.state.value,
             "cause": device.cause,
-            "detail": device.detail,
+            "detail": detail_of(device),
             "hint": hint_for(device.cause),
         }
         for name, device in sorted(here.health.devices.items())

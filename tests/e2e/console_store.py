@@ -7,15 +7,19 @@ import dataclasses
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from edge.demo import Cast
 
 CHROMIUM = shutil.which("chromium") or ""
+# Without the last four, Chromium asks for updates and names of hosts that a closed network refuses, again and again.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+ARGUMENTS += ["--disable-sync", "--no-first-run"]
 LINKS = {"rfid_llrp": "moniker", "beacon_ble": "adapter"}
 
 
@@ -27,6 +31,8 @@ class Found:
     code: str
     devices: list[dict[str, Any]]
     cast: Cast
+    start_gateway: Callable[[], dict[str, Any]]
+    """Start it again after `cast.stop("gateway")`, at the same address."""
 
     def body(self, device: dict[str, Any]) -> dict[str, Any]:
         """What the API takes to set this device up."""
@@ -45,9 +51,18 @@ class Found:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def free_port() -> int:
+    """A port of loopback that nobody holds."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
-def first_day(directory: Path, *, devices: bool = False, seed: int = 7) -> Iterator[Found]:
-    """Start them; `devices`: the settings name all of them already."""
+def first_day(
+    directory: Path, *, devices: bool = False, seed: int = 7, prepare: Callable[[Path], None] | None = None
+) -> Iterator[Found]:
+    """Start them; `devices`: the settings name all of them already; `prepare` sees the folder before the gateway does."""
     cast = Cast(directory)
     try:
         cast.start(
@@ -72,9 +87,16 @@ def first_day(directory: Path, *, devices: bool = False, seed: int = 7) -> Itera
         config, environment = gateway_toml(directory, {"mqtt": "mqtt://127.0.0.1:1", "keys": {}}, open_api=False)
         text = config.read_text(encoding="utf-8")
         head, _, rest = text.partition("[uplink]")
+        head = head.replace("port = 0", f"port = {free_port()}")
         config.write_text(head + (rest[rest.index("[[device]]") :] if devices else ""), encoding="utf-8")
-        told = cast.smartstore("gateway", "run", "--config", str(config), "--json", environment=environment)
-        yield Found(told["api"], told["claim_code"], rows, cast)
+        if prepare is not None:
+            prepare(directory)
+
+        def start() -> dict[str, Any]:
+            return cast.smartstore("gateway", "run", "--config", str(config), "--json", environment=environment)
+
+        told = start()
+        yield Found(told["api"], told["claim_code"], rows, cast, start)
     finally:
         cast.stop_all()
 

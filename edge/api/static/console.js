@@ -196,17 +196,17 @@ function draw() {
       for (const text of $$("[data-people]")) text.textContent = fact.known ? fact.people : "–";
       for (const door of $$(".doorway")) flash(door);
     } else if (fact.type === "inventory.StockUnknown") {
-      $(`.shelf[data-shelf="${CSS.escape(fact.shelf)}"]`)?.classList.toggle("unknown", !fact.known);
+      for (const group of $$(`.shelf[data-shelf="${CSS.escape(fact.shelf)}"]`)) group.classList.toggle("unknown", !fact.known);
     } else if (fact.device) {
       const state = fact.type.split(".")[1].toLowerCase();
       if (["online", "offline", "degraded"].includes(state)) for (const mark of $$(`svg [data-device="${CSS.escape(fact.device)}"]`)) { mark.classList.remove("online", "offline", "degraded"); mark.classList.add(state); }
     }
   }
   for (const shelf of shelves) {
-    const pips = $$(`.shelf [data-pair^="${CSS.escape(shelf)}|"]`), group = $(`.shelf[data-shelf="${CSS.escape(shelf)}"]`);
-    const sum = pips.reduce((total, pip) => total + Number(pip.dataset.n || 0), 0);
+    const groups = $$(`.shelf[data-shelf="${CSS.escape(shelf)}"]`); // on the map of a desk, and on that of a phone
+    const sum = groups.length ? $$("[data-pair]", groups[0]).reduce((total, pip) => total + Number(pip.dataset.n || 0), 0) : 0;
     for (const text of $$(`[data-sum="${CSS.escape(shelf)}"]`)) text.textContent = sum;
-    if (group) flash(group);
+    groups.forEach(flash);
   }
   if (feed) {
     const shown = facts.filter((fact) => /^(inventory|hold|footfall|device|reorder|promotion|security)/.test(fact.type)).slice(-24).reverse();
@@ -218,7 +218,7 @@ function draw() {
 if (pill) {
   let source, last = "", retry = 1000;
   const open = () => {
-    source = new EventSource("/v1/facts/live"); // the browser sends Last-Event-ID when it reconnects by itself
+    source = new EventSource(last ? `/v1/facts/live?after=${last}` : "/v1/facts/live"); // the browser sends Last-Event-ID when it reconnects by itself
     source.addEventListener("open", () => { retry = 1000; show("live", words.live); if (last) refresh(true); });
     source.addEventListener("error", () => {
       show("lost", words.lost);
@@ -273,6 +273,7 @@ if (scan) scan.addEventListener("click", async () => {
 });
 
 // --- small things -------------------------------------------------------------------------------------------------
+for (const box of $$(".plotbox")) box.scrollLeft = box.scrollWidth; // now is on the right
 const code = $("#code");
 function takeCode() {
   if (!code || !location.hash.includes("code=")) return;

@@ -40,6 +40,12 @@ class Found:
         value = device["adapter"] if device["kind"] == "beacon_ble" else device["moniker"]
         return {"kind": device["kind"], "settings": {key: value}}
 
+    def ten(self, folder: Path) -> list[dict[str, Any]]:
+        """The nine devices of the store and a bench scale beside them, which is started now."""
+        link = folder / "tty-scale"
+        self.cast.start("scale", ["-m", "firmware_sim", "sics", "--link", str(link)])
+        return [*self.devices, {"id": "scale-1", "kind": "scale_sics", "moniker": f"serial:{link}"}]
+
     def rss_mib(self) -> float:
         """Resident memory of the gateway."""
         process = dict(self.cast.started)["gateway"]

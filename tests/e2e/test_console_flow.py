@@ -81,13 +81,6 @@ class Technician:
             self.page.wait_for_function("step => !document.querySelector(`.step-${step}`)", arg=step, timeout=90_000)
 
 
-def a_scale(found: Found, folder: Path) -> dict[str, Any]:
-    """The tenth device: a bench scale beside the store's own nine."""
-    told = found.cast.start("scale", ["-m", "firmware_sim", "sics", "--link", str(folder / "tty-scale")])
-    assert told["ready"]
-    return {"id": "scale-1", "kind": "scale_sics", "moniker": f"serial:{folder / 'tty-scale'}"}
-
-
 def a_new_controller(found: Found) -> str:
     """Another weight controller on the shelf of the first."""
     told = found.cast.start("spare", ["-m", "firmware_sim", "shelf", "--port", "0", "--seed", "7"])
@@ -106,7 +99,7 @@ def test_from_the_box_to_a_replaced_device(tmp_path: Path) -> None:
         expect(page.locator("#link")).to_have_class("pill live", timeout=90_000)
 
         began_s = time.monotonic()
-        ten = [*found.devices, a_scale(found, tmp_path)]
+        ten = found.ten(tmp_path)
         assert len(ten) == 10
         for device in ten:
             mia.set_up(device)

@@ -10,7 +10,7 @@ from devices.rfid_llrp.reader_clock import ReaderClock
 from devices.rfid_llrp.reports import NO_RSSI_CDBM, ReportDecoder, TagColumns
 from edge.core.observation import TagReads
 
-MAX_BATCH_BYTES = 1 << 20
+MAX_BATCH_BYTES = 1 << 19  # 17,000 tags: 56 ms of the fastest store
 _STAMPS = ("last_seen_utc_us", "last_seen_uptime_us", "first_seen_utc_us", "first_seen_uptime_us")
 
 

@@ -473,15 +473,17 @@ def test_answers_have_the_shape_of_a_real_readers(name, request_body, kind):
     _with_reader(story, identity=Identity())
 
 
+SLLURP_PYTHON = ROOT / ".venv" / "peers" / "sllurp" / "bin" / "python"
+
+
 def _foreign_python():
     """An interpreter with sllurp (GPL-3: only ever a separate process)."""
-    candidates = [os.environ.get("SMARTSTORE_SLLURP_PYTHON", ""), ROOT / ".venv-sllurp" / "bin" / "python"]
-    for candidate in map(Path, candidates):
-        if candidate.is_file():
-            probe = subprocess.run([candidate, "-c", "import sllurp.llrp"], check=False, capture_output=True)
-            if probe.returncode == 0:
-                return candidate
-    pytest.skip("sllurp is not installed apart: python -m venv .venv-sllurp && .venv-sllurp/bin/pip install sllurp")
+    if not SLLURP_PYTHON.is_file():
+        pytest.skip("sllurp is not installed apart: make peers")
+    probe = subprocess.run([SLLURP_PYTHON, "-c", "import sllurp.llrp"], check=False, capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"sllurp cannot be imported: {probe.stderr.strip()[-200:]}")
+    return SLLURP_PYTHON
 
 
 SLLURP = """

@@ -28,7 +28,7 @@ from edge.core.presence.table import TagTable
 from edge.core.presence.tracks import K, Motion, Tracks, Verdicts
 from edge.core.site import AntennaRole, Site
 
-FOLD_US = 250 * US_PER_MS  # reads wait no longer than this where there are many …
+FOLD_US = 140 * US_PER_MS  # reads wait no longer than this where there are many (drivers have batched 100 ms) …
 MANY_READS = 256
 JUDGE_US = US_PER_S  # … and than this where there are few
 ASLEEP_US = 10 * US_PER_S  # nobody called for so long: nothing was heard because nobody listened

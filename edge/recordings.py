@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from edge.core.errors import GatewayError
 
 KINDS: Final = ("rfid_llrp", "rfid_r200", "shelf_mcu", "scale_sics", "scale_modbus")
-REPLAYED: Final = ("rfid_llrp",)
+REPLAYED: Final = ("rfid_llrp", "rfid_r200")
 KEPT: Final = 10
 MAX_BYTES: Final = 20 << 20
 STEP_S: Final = 0.25

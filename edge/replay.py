@@ -1,7 +1,7 @@
 """Replay: recorded reads through two settings at once, to see what a profile or another set of antennas would change.
 
-A recording is a tap of an LLRP reader's link (`devices.transport.Tap`). Engine time is the recording's own, so a night
-replays in seconds. Nothing here touches the journal.
+A recording is a tap of a reader's link (`devices.transport.Tap`), LLRP or a serial module. Engine time is the
+recording's own, so a night replays in seconds. Nothing here touches the journal.
 """
 
 from __future__ import annotations
@@ -11,23 +11,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devices.driver import DriverContext
-from devices.rejected import Rejected
-from devices.rfid_llrp.batch import ReportBatch
-from devices.rfid_llrp.framing import Framer
-from devices.rfid_llrp.link import REPORT
+from devices.rfid_llrp import playback as llrp
+from devices.rfid_r200 import playback as r200
+from devices.rfid_r200.codec import HEAD
 from devices.transport.recording import FROM_DEVICE, read_recording
-from devices.transport.stream import ByteStream
 from edge.core.fact import kind_of
 from edge.core.facts import TagArrived, TagDeparted, TagMoved
-from edge.core.instant import US_PER_MS, US_PER_S, Instant
+from edge.core.instant import US_PER_S, Instant
 from edge.core.observation import TagReads
 from edge.core.part import Signal, facts_of
 from edge.core.presence import Presence, Profile
 from edge.core.presence.part import Identity
 from edge.core.site import Site
-
-BATCH_US = 250 * US_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +115,8 @@ def _second(sides: list[_Side], now_us: int, disagreed_s: Counter[str]) -> None:
 
 
 def reads_of_tap(path: Path, device_id: str) -> Iterator[TagReads]:
-    """The tag reads of a recorded LLRP link. Raises PlainError where the file is no recording."""
-    framer, now_us = Framer(), 0
-    context = DriverContext(device_id, lambda: now_us, _no_stream)
-    batch, since_us = ReportBatch(context), 0
-    for record in read_recording(path):
-        if record.direction != FROM_DEVICE:
-            continue
-        if batch and record.at_us - since_us >= BATCH_US:
-            yield from batch.take()
-        now_us = record.at_us
-        messages = [message for message in framer.feed(record.data) if not isinstance(message, Rejected)]
-        bodies = [message.body for message in messages if message.type == REPORT]
-        if bodies:
-            since_us = since_us if batch else now_us
-            batch.add(bodies, now_us)
-    if batch:
-        yield from batch.take()
-
-
-async def _no_stream(moniker: str) -> ByteStream:
-    raise NotImplementedError(f"a recording opens nothing: {moniker}")
+    """The tag reads of a recorded link, whichever reader's it is. Raises PlainError where the file is no recording."""
+    first = next((record.data for record in read_recording(path) if record.direction == FROM_DEVICE), b"")
+    if first[:1] == bytes((HEAD,)):  # an LLRP message begins with its version: 04 to 0B
+        return r200.recorded_reads(path, device_id)
+    return llrp.recorded_reads(path, device_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,22 @@ class Settings:
     session: int | None = None
     batch_ms: int = 100
     check_crc: bool = True
+
+
+def tag_reads(device_id: str, now_us: int, notices: list[tuple[TagNotice, int]]) -> Iterator[TagReads]:
+    """Notices with the engine times (µs) at which they came, as one observation for each EPC width among them."""
+    for width in sorted({len(tag.epc) for tag, _ in notices if tag.epc}):
+        mine = [(tag, at_us) for tag, at_us in notices if len(tag.epc) == width]
+        n = len(mine)
+        yield TagReads(
+            device_id,
+            now_us,
+            np.frombuffer(b"".join(tag.epc for tag, _ in mine), np.uint8).reshape(n, width),
+            np.full(n, ANTENNA, np.uint16),
+            np.array([tag.rssi_dbm * 100 for tag, _ in mine], np.int16),
+            np.array([at_us for _, at_us in mine], np.int64),
+            np.ones(n, np.uint16),
+        )
 
 
 class R200Driver:
@@ -150,20 +167,8 @@ class R200Driver:
         """One observation for each EPC width among the notices."""
         if notices:
             self._context.count("tags_in", len(notices))
-        for width in {len(tag.epc) for tag, _ in notices if tag.epc}:
-            mine = [(tag, at_us) for tag, at_us in notices if len(tag.epc) == width]
-            n = len(mine)
-            emit(
-                TagReads(
-                    self._context.device_id,
-                    self._context.now_us(),
-                    np.frombuffer(b"".join(tag.epc for tag, _ in mine), np.uint8).reshape(n, width),
-                    np.full(n, ANTENNA, np.uint16),
-                    np.array([tag.rssi_dbm * 100 for tag, _ in mine], np.int16),
-                    np.array([at_us for _, at_us in mine], np.int64),
-                    np.ones(n, np.uint16),
-                )
-            )
+        for reads in tag_reads(self._context.device_id, self._context.now_us(), notices):
+            emit(reads)
 
     async def _ask(self, stream: ByteStream, command: int, data: bytes = b"") -> Frame:
         """Send and wait for the answer, three times at most. Raises DeviceRefused with the module's reason."""

@@ -142,8 +142,10 @@ def doctor(
 @app.command()
 def replay(
     recording: Annotated[Path, typer.Argument(help="A tap of a reader's link (moniker option tap=FILE).")],
-    device: Annotated[str, typer.Option(help="The reader's id in the planogram.")],
-    planogram: Annotated[Path, typer.Option(help="The planogram that runs now (JSON).")],
+    device: Annotated[str, typer.Option(help="The reader's id in the planogram, if it has several.")] = "",
+    planogram: Annotated[
+        Path | None, typer.Option(help="The planogram that runs now (JSON); without one each antenna is a shelf.")
+    ] = None,
     other: Annotated[Path | None, typer.Option(help="Another planogram (antenna set) to compare with.")] = None,
     profile: Annotated[str, typer.Option(help="learned, window, asset-tracking or retail-garment.")] = "learned",
     json_: Json = False,

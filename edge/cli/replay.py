@@ -15,24 +15,64 @@ from edge.replay import Comparison, Setting, compare, reads_of_tap
 from edge.store_engine import identity_of
 
 SHOWN = 40
+ASSUMED_READER = "reader"
 
 
 def replay_recording(
-    recording: Path, device: str, planogram: Path, other: Path | None, profile: str
+    recording: Path, device: str, planogram: Path | None, other: Path | None, profile: str
 ) -> tuple[dict[str, Any], Callable[[], None]]:
-    """The comparison as plain data, and the way to print it. Raises SettingsError and SiteError by name."""
-    site = _site(planogram)
-    before, after = Setting(site, load_profile()), Setting(_site(other) if other else site, _profile(profile))
-    if device not in {reader.device for reader in site.readers}:
-        known = ", ".join(reader.device for reader in site.readers)
-        raise SettingsError(str(planogram), "--device", device, f"one of the readers {known}")
+    """The comparison as plain data, and the way to print it. Raises SettingsError and SiteError by name.
+
+    Without a planogram each antenna counts as a shelf, and the products are those whose tags were read.
+    """
+    after_profile = _profile(profile)
     try:
+        site = _site(planogram) if planogram else _as_read(recording, device or ASSUMED_READER)
+        device = device or _only_reader(site, recording)
+        if device not in {reader.device for reader in site.readers}:
+            raise SettingsError(str(planogram), "--device", device, f"one of the readers {_readers(site)}")
+        before, after = Setting(site, load_profile()), Setting(_site(other) if other else site, after_profile)
         compared = compare(reads_of_tap(recording, device), identity_of, before, after)
     except (OSError, ValueError) as error:
         raise SettingsError(
             str(recording), "recording", str(error), "a tap made with the moniker option tap="
         ) from None
     return asdict(compared), lambda: _print(compared)
+
+
+def _only_reader(site: Site, recording: Path) -> str:
+    """The reader that the file is named after, else the planogram's only one."""
+    devices = [reader.device for reader in site.readers]
+    named = recording.name.partition(".")[0]
+    if named in devices or len(devices) != 1:
+        return named
+    return devices[0]
+
+
+def _readers(site: Site) -> str:
+    return ", ".join(reader.device for reader in site.readers)
+
+
+def _as_read(recording: Path, device: str) -> Site:
+    """A store of what the recording holds."""
+    ports: set[int] = set()
+    tags: set[bytes] = set()
+    for reads in reads_of_tap(recording, device):
+        ports.update(reads.antenna.tolist())
+        tags.update(epc.tobytes() for epc in reads.epc)
+    gtins = sorted({gtin for epc in tags if (gtin := identity_of(epc)[0])})
+    store = {"id": "recording", "tenant": "none", "name": "", "sgln": "urn:epc:id:sgln:0000000.00000.0"}
+    return load_site(
+        {
+            "store": {**store, "timezone": "UTC", "hours": [["00:00", "24:00"]] * 7},
+            "zones": [{"id": "floor"}],
+            "products": [{"gtin": gtin, "tagged": True} for gtin in gtins],
+            "shelves": [{"id": f"antenna-{port}", "zone": "floor"} for port in sorted(ports)],
+            "readers": [
+                {"device": device, "antennas": [{"port": port, "shelf": f"antenna-{port}"} for port in sorted(ports)]}
+            ],
+        }
+    )
 
 
 def _profile(name: str) -> Profile:

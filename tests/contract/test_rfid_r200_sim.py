@@ -11,9 +11,10 @@ from devices.driver import DriverContext
 from devices.registry import driver_info
 from devices.rfid_r200.codec import GET_INFO, SET_POWER, SET_QUERY, STOP_POLL
 from devices.rfid_r200.driver import R200Driver, Settings
-from devices.transport import open_stream
+from devices.transport import Tap, open_stream
 from edge.core.errors import DeviceRefused, DeviceTimeout, LinkLost
 from edge.core.observation import DeviceIdentity, DeviceState, DeviceStatus, TagReads
+from edge.replay import reads_of_tap
 from firmware_sim.r200_module import R200Module
 from firmware_sim.radio import Reads
 from firmware_sim.stream import PtyStream, memory_pipe
@@ -193,3 +194,35 @@ def test_on_a_real_pty_and_unplugged():
         await asyncio.gather(serving, return_exceptions=True)
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_recorded_reads_are_those_of_the_live_driver(tmp_path):
+    tap = tmp_path / "module.tap"
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        module = R200Module(Tags(), lambda: round(loop.time() * 1e6))
+        serving = []
+
+        async def connect(moniker):
+            ours, theirs = memory_pipe()
+            serving.append(asyncio.create_task(module.serve(theirs)))
+            return Tap(OurEnd(ours), tap, moniker)
+
+        context, seen = DriverContext("uhf-1", lambda: round(loop.time() * 1e6), connect), []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await R200Driver(context, Settings("sim:u")).run(seen.append)
+        for task in serving:
+            task.cancel()
+        return reads_of(seen)
+
+    def rows(batches):
+        columns = (zip(b.epc, b.rssi_cdbm, strict=True) for b in batches)
+        return [(epc.tobytes(), int(rssi)) for column in columns for epc, rssi in column]
+
+    live = run_virtual(main())
+    again = list(reads_of_tap(tap, "uhf-1"))
+    assert len(rows(live)) > 50
+    assert rows(again)[: len(rows(live))] == rows(live)
+    assert all((batch.seen_us <= batch.mono_us).all() and batch.device_id == "uhf-1" for batch in again)

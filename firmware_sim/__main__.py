@@ -39,6 +39,9 @@ SOLOS = (
 )
 
 
+PHONES = "Phones of shoppers in the demo store. The till's token is read from SMARTSTORE_TILL_TOKEN."
+
+
 def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     def read(text: str) -> float:
         value = kind(text)
@@ -68,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--tags", type=_positive(int), default=400)
     store.add_argument("--open-after", type=float, default=15.0, help="open even if not all devices were contacted")
     store.add_argument("--no-bluez", action="store_true", help="no private D-Bus: all scanners on serial ports")
+    phones = roles.add_parser("phones", help="shoppers' phones, one of which cheats", description=PHONES)
+    phones.add_argument("--api", required=True, help="http address of the store's gateway")
+    phones.add_argument("--dir", type=Path, required=True, help="where phones.json goes")
+    phones.add_argument("--seed", type=int, default=7)
+    phones.set_defaults(play=alone.phones)
     for solo in SOLOS:
         _add_solo(roles.add_parser(solo.name, help=solo.title, description=solo.title + "."), solo)
     return parser

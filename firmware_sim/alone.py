@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from argparse import Namespace
 
 from firmware_sim import llrp_wire, sdp
@@ -9,14 +11,15 @@ from firmware_sim.ble_scanner import BleScanner
 from firmware_sim.clock import SimClock
 from firmware_sim.layout import Reader
 from firmware_sim.llrp_reader import LlrpReader, ReaderOptions
+from firmware_sim.phone_actors import Actors, play
 from firmware_sim.platform import Platform, PlatformTraits
 from firmware_sim.r200_module import R200Module
 from firmware_sim.radio import FIELD, MILD
 from firmware_sim.roster import WorldTags, door_array, scanner_ear, shelf_mcu
 from firmware_sim.scale_modbus import ModbusScale, RegisterMap, Value
 from firmware_sim.scale_sics import SicsScale
-from firmware_sim.scenario import SCENARIOS, Scenario, tag_store
-from firmware_sim.serve import run_role, utc_us
+from firmware_sim.scenario import SCENARIOS, Scenario, demo_layout, tag_store
+from firmware_sim.serve import run_role, say, told_to_stop, utc_us
 from firmware_sim.stream import Role
 
 RADIOS = {"mild": MILD, "field": FIELD}
@@ -98,3 +101,18 @@ async def modbus(options: Namespace) -> None:
 async def _run(role: Role, options: Namespace, **announce: object) -> None:
     link = getattr(options, "link", None)
     await run_role(role, options.port, link, options.baud, {"role": options.role, "seed": options.seed, **announce})
+
+
+async def phones(options: Namespace) -> None:
+    """Phones of shoppers in the demo store, and a till; what they did goes into phones.json."""
+    zone_beacons = [beacon for beacon in demo_layout().beacons if beacon.kind == "zone"]
+    actors = Actors(options.api, os.environ.get("SMARTSTORE_TILL_TOKEN", ""), zone_beacons, options.seed)
+    told = told_to_stop()
+    playing = asyncio.create_task(play(actors, options.dir / "phones.json"))
+    say(ready=True, beacons=len(zone_beacons), pid=os.getpid())
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait({playing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if playing.done():
+        playing.result()
+    playing.cancel()

@@ -22,6 +22,8 @@ class Phone:
     port: int
     token: str = ""
     receipt: str = ""
+    account: str = ""
+    """What the shop's app would tell of its user with every request; no store may ever keep it."""
     etags: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
     async def call(self, method: str, path: str, body: Any = None, etag: str = "") -> tuple[int, dict[str, str], Any]:
@@ -29,6 +31,8 @@ class Phone:
         payload = b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}:{self.port}", "Connection: close"]
         lines += [f"Content-Length: {len(payload)}", "Content-Type: application/json"]
+        if self.account:
+            lines += [f"User-Agent: shop-app/5.1 (account {self.account})", f"Cookie: account={self.account}"]
         if self.receipt:
             lines.append(f"X-Consent: {self.receipt}")
         if self.token:
@@ -41,6 +45,8 @@ class Phone:
             head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
         finally:
             writer.close()
+        if not head:
+            raise ConnectionResetError(f"{method} {path}: the store ended the connection without an answer")
         rows = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (row.partition(":") for row in rows[1:])}
         return int(rows[0].split()[1]), headers, json.loads(rest) if rest else None

@@ -17,6 +17,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from edge.demo.offers import in_words
+
 if TYPE_CHECKING:
     from edge.demo import Stage
 
@@ -129,6 +131,9 @@ class View:
         table = Table(title="The demo in figures", box=None, show_header=False)
         for key, value in figures.items():
             if key == "mismatches":
+                continue
+            if key == "phones":
+                table.add_row(key, in_words(value))
                 continue
             shown = (
                 ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else str(value)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from edge.demo.offers import phones_said
 from tests.e2e.support import Store, wait_until
 
 TAKEN_UNSEEN = 2
+CHEATS = ("replayed_beacon", "cloned_nonce", "changed_offer", "foreign_signature", "flood")
 ROOT = Path(__file__).parents[2]
 MAIN = "import sys; from edge.cli import main; sys.argv[0] = 'smartstore'; main()"
 
@@ -52,6 +54,27 @@ def test_kill_9_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     assert figures["stock_mismatches"] <= TAKEN_UNSEEN
 
 
+def phones_are_done(directory: Path) -> bool:
+    told = phones_said(directory)
+    return bool(told.get("redeemed")) and len(told["cheats"]) == len(CHEATS)
+
+
+def nobody_is_known(directory: Path) -> None:
+    """Addresses on the air, receipts and accounts of phones: 0 hits in journal, logs and all that went over MQTT."""
+    beacon = bytes.fromhex("C46995100101")
+    planted = [beacon.hex(":").upper().encode(), beacon.hex(":").encode(), beacon.hex().encode(), beacon]
+    secrets = json.loads((directory / "phones-alone-know.json").read_text(encoding="utf-8"))
+    assert len(secrets) >= 4
+    planted += [secret.encode() for secret in [*secrets, "acct-7f3e"]]
+    looked = [file for file in sorted(directory.rglob("*")) if file.is_file() and not file.name.startswith("phones")]
+    names = {file.name for file in looked}
+    assert {"journal.db", "platform.db", "gateway.log", "platform.log"} <= names
+    everything = {file: file.read_bytes() for file in looked if file.suffix not in (".json", ".toml")}
+    assert any(b"z-fashion-1" in content for content in everything.values())  # the search would find something
+    hits = [(file.name, one) for file, content in everything.items() for one in planted if one in content]
+    assert hits == []
+
+
 @pytest.mark.slow
 def test_the_demo_command_prints_its_summary_and_leaves_cleanly(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MAIN, "demo", "--dir", str(tmp_path), "--seed", "5"]
@@ -64,11 +87,14 @@ def test_the_demo_command_prints_its_summary_and_leaves_cleanly(tmp_path: Path) 
         env={**os.environ, "COLUMNS": "120"},
     )
     wait_until(lambda: (tmp_path / "var" / "journal.db").exists(), 60, "the gateway's start")
-    time.sleep(6)
+    wait_until(lambda: phones_are_done(tmp_path), 120, "phones that redeemed and one that cheated")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
     assert "facts_committed" in out
+    assert "cheats refused: replayed_beacon (404), cloned_nonce (409 redeemed)" in " ".join(out.split())
+    assert "NOT REFUSED" not in out
+    nobody_is_known(tmp_path)
     assert "Traceback" not in out + err
     for log in tmp_path.glob("*.log"):
         assert "Traceback" not in log.read_text(encoding="utf-8"), log.name

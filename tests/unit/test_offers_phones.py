@@ -6,13 +6,23 @@ import asyncio
 import socket
 from pathlib import Path
 
+import pytest
 import uvicorn
 
 from edge.core.observation import Advert
 from edge.journal import Store
+from firmware_sim import phone_actors
+from firmware_sim.layout import Beacon
 from firmware_sim.phones import Phone, redeem, tampered
 from tests.unit.api_support import gateway
-from tests.unit.test_offers_api import BEACON, STORE, prepare
+from tests.unit.test_offers_api import BEACON, STORE, UUID, prepare
+
+PLACES = (("b-1", "z-1", 5.0),)
+
+
+def beacon(name: str, zone: str, x_m: float, minor: int) -> Beacon:
+    return Beacon(name, "zone", UUID, 1, minor, zone, x_m, 4.0, bytes(6))
+
 
 PHONE_MAC = "5C:F7:E6:8B:12:34"
 
@@ -52,5 +62,38 @@ def test_honest_phones_redeem_once_and_cheats_do_not(tmp_path: Path) -> None:
         assert b"p-1" in left  # the search would find something
         for planted in (PHONE_MAC, PHONE_MAC.lower(), PHONE_MAC.replace(":", ""), *receipts):
             assert planted.encode() not in left
+
+    asyncio.run(main())
+
+
+def test_actors_walk_redeem_and_every_cheat_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = asyncio.sleep
+    monkeypatch.setattr(phone_actors.asyncio, "sleep", lambda _seconds: real(0))  # walking takes no time here
+    beacons = [beacon(name, zone, x, minor) for minor, (name, zone, x) in enumerate(PLACES, 1)]
+
+    async def main() -> None:
+        async with gateway(site=STORE) as bench:
+            await prepare(bench)
+            listener = socket.create_server(("127.0.0.1", 0))
+            server = uvicorn.Server(uvicorn.Config(bench.app, log_level="warning", access_log=False, lifespan="off"))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            api = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            actors = phone_actors.Actors(api, bench.tokens["staff"], beacons, seed=3)
+            await actors.walk(1, ["z-1"])
+            assert await actors.cheat()
+            server.should_exit = True
+            await serving
+        report = actors.report
+        assert (report.walks, report.received, report.redeemed, report.withdrawn) == (1, 1, 1, 1)
+        assert report.unchanged > 0
+        flood = report.cheats.pop("flood")
+        assert flood.tried == phone_actors.FLOOD
+        assert flood.refused > 0.9 * flood.tried
+        assert {name: one.answers for name, one in report.cheats.items()} == {
+            "replayed_beacon": ["404"],
+            "cloned_nonce": ["409 redeemed"],
+            "changed_offer": ["422 signature"],
+            "foreign_signature": ["422 signature"],
+        }
 
     asyncio.run(main())

@@ -278,8 +278,9 @@ class Doors:
             async for frames, _ in seen:
                 if recorder is None:
                     rows, cols = frames.pixels.shape[1:]
-                    recorder = Recorder((rows, cols), int(frames.t_us[0]), limit_us, notice_shown=notice_shown)
-                if frames.pixels.shape[1:] == recorder.size:
+                    begin_us = int(frames.t_us[0])
+                    recorder = Recorder((rows, cols), begin_us, limit_us, frames.unit, notice_shown=notice_shown)
+                if (*frames.pixels.shape[1:], frames.unit) == (*recorder.size, recorder.unit):
                     recorder.add(frames.pixels, frames.t_us)
                 left_us = recorder.ends_us - int(frames.t_us[-1])
                 tell(1 - left_us / limit_us, f"{max(0, math.ceil(left_us / US_PER_S))} s · {recorder.kept}")

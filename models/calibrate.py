@@ -1,13 +1,14 @@
 """Calibrate and score an exported network on held-out generated scenes, and write its manifest.
 
-The confidence of a crossing is the share of held-out peaks of that height that were right: a logistic curve over the
-logit of the height, fitted by Newton's method. The threshold is fixed, not fitted: half.
+The confidence of a crossing is the share of held-out peaks of its looks that were right: a logistic curve over the
+signs of a peak (`models.peaks.Signs`). Threshold and reach are fixed, chosen on scenes of the training generators.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +18,17 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.frontend import STEP_US
 from models.intake import GRID
-from models.manifest import FORMAT, read_manifest
-from models.peaks import PeakRule
-from models.recordings import Event, match_events, matched
+from models.manifest import FORMAT, Curve, read_manifest
+from models.peaks import PeakRule, Signs
+from models.recordings import Event, matched
 from models.runner import Crossing, DoorCounter, Network
 from models.scenes import Scene
 from models.window import AHEAD_STEPS, WINDOW_STEPS
 
-VERSION: Final = "1.1.0"
-RULE: Final = PeakRule(threshold=0.5, reach_steps=4, reach_rows=2, valley=0.6)
+VERSION: Final = "1.2.0"
+RULE: Final = PeakRule(threshold=0.42, reach_steps=3, reach_rows=2, valley=0.6, valley_abreast=0.9)
 _MATCH_US: Final = 1_000_000
+_FEWEST: Final = 20
 
 _TEXT: Final = """# Written by `python -m models.train`; the model card is docs/model-card.md.
 [model]
@@ -58,8 +60,11 @@ threshold = {rule.threshold}
 reach_steps = {rule.reach_steps}
 reach_rows = {rule.reach_rows}
 valley = {rule.valley}
-confidence_slope = {slope:.4f}
-confidence_offset = {offset:.4f}
+valley_abreast = {rule.valley_abreast}
+
+# Confidence = logistic(sum of weight x sign + offset); the signs are those of models/peaks.py.
+[confidence]
+{curve}
 
 # Held-out scenes of the training generators; tests/accuracy judges on others.
 [scores]
@@ -67,7 +72,7 @@ confidence_offset = {offset:.4f}
 """
 
 
-def write_manifest(folder: Path, curve: tuple[float, float], scores: dict[str, float]) -> Path:
+def write_manifest(folder: Path, curve: Curve, scores: dict[str, float]) -> Path:
     """Write the manifest of the footfall.onnx in `folder`, with its sha256."""
     text = _TEXT.format(
         format=FORMAT,
@@ -78,8 +83,7 @@ def write_manifest(folder: Path, curve: tuple[float, float], scores: dict[str, f
         window=WINDOW_STEPS,
         ahead=AHEAD_STEPS,
         rule=RULE,
-        slope=curve[0],
-        offset=curve[1],
+        curve="\n".join(f"{name} = {value:.4f}" for name, value in asdict(curve).items()),
         scores="\n".join(f"{name} = {value}" for name, value in scores.items()),
     )
     path = folder / "manifest.toml"
@@ -93,50 +97,66 @@ def count_scene(network: Network, scene: Scene) -> list[Crossing]:
     return door.push(scene.frames, scene.t_us) + door.flush()
 
 
-def fitted_curve(logit: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float]:
-    """(slope, offset) of the logistic curve of `right` over `logit`; a weak prior keeps separable data finite."""
-    columns = np.stack([logit, np.ones_like(logit)], axis=1)
-    weights = np.array([1.0, 0.0])
+@dataclass(slots=True)
+class Tally:
+    """What was counted in some scenes: the signs of each crossing (n, 4), whether it was right, and how many are
+    missing."""
+
+    signs: list[tuple[float, ...]] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    missed: int = 0
+
+    def add(self, found: list[Crossing], scene: Scene) -> None:
+        """Take one scene."""
+        counted = [Event(crossing.t_us, crossing.direction) for crossing in found]
+        true = [Event(truth.t_us, "in" if truth.inward else "out") for truth in scene.truths]
+        right = matched(counted, true, _MATCH_US)
+        self.signs += [astuple(crossing.signs) for crossing in found if crossing.signs is not None]
+        self.right += [i in right for i in range(len(found))]
+        self.missed += len(true) - len(right)
+
+
+def fitted_curve(signs: NDArray[np.float64], right: NDArray[np.float64]) -> Curve:
+    """The logistic curve of `right` (n,) over `signs` (n, 4), by Newton's method on standardised signs; a weak prior
+    keeps separable data finite."""
+    centre, width = signs.mean(axis=0), signs.std(axis=0) + 1e-6
+    columns = np.column_stack(((signs - centre) / width, np.ones(len(signs))))
+    prior = np.diag([1.0] * signs.shape[1] + [1e-3])
+    weights = np.zeros(columns.shape[1])
     for _ in range(30):
         said = 1 / (1 + np.exp(-columns @ weights))
-        slope = columns.T @ (right - said) - 0.1 * (weights - np.array([1.0, 0.0]))
-        curve = (columns * (said * (1 - said))[:, None]).T @ columns + 0.1 * np.eye(2)
-        weights = weights + np.linalg.solve(curve, slope)
-    return float(weights[0]), float(weights[1])
+        slope = columns.T @ (right - said) - prior @ weights
+        bend = (columns * (said * (1 - said))[:, None]).T @ columns + prior
+        weights = weights + np.linalg.solve(bend, slope)
+    per_sign = weights[:-1] / width
+    height, spread, rival, against = per_sign.tolist()
+    return Curve(height, spread, rival, against, float(weights[-1] - per_sign @ centre))
+
+
+def _scores(curve: Curve, judged: Tally) -> dict[str, float]:
+    """How right the count and how true the confidence is."""
+    hits, false = sum(judged.right), len(judged.right) - sum(judged.right)
+    said = np.array([curve.confidence(Signs(*signs)) for signs in judged.signs])
+    right = np.array(judged.right, np.float64)
+    return {
+        "held_out_right_share": round(hits / (hits + judged.missed + false), 4),
+        "held_out_f1": round(2 * hits / (2 * hits + judged.missed + false), 4),
+        "held_out_brier": round(float(((said - right) ** 2).mean()), 4),
+        "held_out_brier_of_base_rate": round(float(right.mean() * (1 - right.mean())), 4),
+        "held_out_below_095": round(float((said < 0.95).mean()), 4),
+    }
 
 
 def calibrated(folder: Path, scenes: Iterable[Scene]) -> dict[str, float]:
     """Fit the confidence on half of the scenes and score on the other half; write the manifest; return the scores."""
-    network = Network(read_manifest(write_manifest(folder, (1.0, 0.0), {})))
-    halves: list[list[tuple[float, bool]]] = [[], []]
-    hits = missed = false = 0
+    network = Network(read_manifest(write_manifest(folder, Curve(1, 0, 0, 0, 0), {})))
+    fit_on, judge_on = halves = Tally(), Tally()
     for number, scene in enumerate(scenes):
-        found = count_scene(network, scene)
-        counted = [Event(crossing.t_us, crossing.direction) for crossing in found]
-        true = [Event(truth.t_us, "in" if truth.inward else "out") for truth in scene.truths]
-        right = matched(counted, true, _MATCH_US)
-        # Uncalibrated, the confidence is the height itself.
-        halves[number // 2 % 2] += [(crossing.confidence, i in right) for i, crossing in enumerate(found)]
-        if number // 2 % 2:
-            match = match_events(counted, true, _MATCH_US)
-            hits, missed, false = hits + match.hits, missed + match.missed, false + match.false
-    fit_on, judge_on = (np.array(half, np.float64) for half in halves)
-    if min(len(fit_on), len(judge_on)) < 20:
-        raise ModelError(
-            f"{folder}: {len(fit_on)} and {len(judge_on)} crossings counted in held-out scenes: expected 20"
-        )
-    curve = fitted_curve(_logit(fit_on[:, 0]), fit_on[:, 1])
-    said = 1 / (1 + np.exp(-(curve[0] * _logit(judge_on[:, 0]) + curve[1])))
-    scores = {
-        "held_out_right_share": round(hits / (hits + missed + false), 4),
-        "held_out_f1": round(2 * hits / (2 * hits + missed + false), 4),
-        "held_out_brier": round(float(((said - judge_on[:, 1]) ** 2).mean()), 4),
-        "held_out_brier_of_base_rate": round(float(judge_on[:, 1].mean() * (1 - judge_on[:, 1].mean())), 4),
-    }
+        halves[number // 2 % 2].add(count_scene(network, scene), scene)
+    if min(len(half.right) for half in halves) < _FEWEST:
+        told = " and ".join(str(len(half.right)) for half in halves)
+        raise ModelError(f"{folder}: {told} crossings counted in held-out scenes: expected {_FEWEST}")
+    curve = fitted_curve(np.array(fit_on.signs), np.array(fit_on.right, np.float64))
+    scores = _scores(curve, judge_on)
     write_manifest(folder, curve, scores)
     return scores
-
-
-def _logit(height: NDArray[np.float64]) -> NDArray[np.float64]:
-    inside = np.clip(height, 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(inside / (1 - inside)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from models.errors import ManifestError, ModelError
 from models.frontend import STEP_US
 from models.intake import GRID
 from models.onnx_file import read_content
-from models.peaks import PeakRule
+from models.peaks import PeakRule, Signs
 from models.window import AHEAD_STEPS, WINDOW_STEPS
 
 MANIFEST: Final = Path(__file__).parent / "manifest.toml"
@@ -21,12 +22,29 @@ MANIFEST: Final = Path(__file__).parent / "manifest.toml"
 OPERATORS: Final = frozenset({"Transpose", "Conv", "Relu", "Sigmoid", "Add", "Mul", "Concat", "Reshape"})
 """Operators a footfall model may use: no control flow, no file access, no custom domain."""
 MAX_BYTES: Final = 1_000_000
-FORMAT: Final = 1
+FORMAT: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How sure a crossing is by the signs of its peak: a logistic curve, one weight for each sign, and an offset."""
+
+    height: float
+    spread: float
+    rival: float
+    against: float
+    offset: float
+
+    def confidence(self, signs: Signs) -> float:
+        """0 to 1."""
+        told = self.offset + self.height * signs.height + self.spread * signs.spread
+        told += self.rival * signs.rival + self.against * signs.against
+        return 1 / (1 + math.exp(-min(max(told, -30.0), 30.0)))
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A checked manifest. `confidence` is (slope, offset) of the logit of a peak's height."""
+    """A checked manifest."""
 
     folder: Path
     name: str
@@ -35,7 +53,7 @@ class Manifest:
     sha256: str
     licence: str
     rule: PeakRule
-    confidence: tuple[float, float]
+    curve: Curve
     scores: Mapping[str, float]
 
 
@@ -45,7 +63,7 @@ def _need(path: Path, table: Mapping[str, Any], key: str, kind: type) -> Any:
     value = table.get(section, {}).get(name)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
         raise ManifestError(f"{path}: {key} = {value!r}: expected a {kind.__name__}")
     return value
 
@@ -83,11 +101,9 @@ def read_manifest(path: Path) -> Manifest:
         int(_need(path, table, "decoding.reach_steps", int)),
         int(_need(path, table, "decoding.reach_rows", int)),
         float(_need(path, table, "decoding.valley", float)),
+        float(_need(path, table, "decoding.valley_abreast", float)),
     )
-    confidence = (
-        float(_need(path, table, "decoding.confidence_slope", float)),
-        float(_need(path, table, "decoding.confidence_offset", float)),
-    )
+    curve = Curve(**{key.name: float(_need(path, table, f"confidence.{key.name}", float)) for key in fields(Curve)})
     return Manifest(
         path.parent,
         str(_need(path, table, "model.name", str)),
@@ -96,7 +112,7 @@ def read_manifest(path: Path) -> Manifest:
         sha256,
         str(_need(path, table, "model.licence", str)),
         rule,
-        confidence,
+        curve,
         {str(k): float(v) for k, v in table.get("scores", {}).items() if isinstance(v, int | float)},
     )
 

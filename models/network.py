@@ -19,7 +19,7 @@ from models.window import WINDOW_STEPS
 class CrossingNet(nn.Module):
     """Three convolutions over (time, row); the first spans the whole window."""
 
-    def __init__(self, filters: int = 64, hidden: int = 48) -> None:
+    def __init__(self, filters: int = 96, hidden: int = 64) -> None:
         super().__init__()
         self.seen = nn.Conv2d(GRID, filters, (WINDOW_STEPS, 3), padding=(0, 1))
         self.mixed = nn.Conv2d(filters, hidden, (1, 3), padding=(0, 1))

@@ -5,6 +5,7 @@ Causal with a fixed delay: a step is decided when the steps that could outdo it 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,25 +18,55 @@ Evidence = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class Signs:
+    """What a peak looks like, as far as it tells how sure the crossing is.
+
+    height: logit of the evidence at the peak; spread: mean evidence of the 3 steps and 3 rows about it as a share of
+    the height, small for a sharp hill; rival: highest evidence farther away for the same direction; against: highest
+    evidence for the other one, both within the reach of the peak rule.
+    """
+
+    height: float
+    spread: float
+    rival: float
+    against: float
+
+
+@dataclass(frozen=True, slots=True)
 class Peak:
-    """A crossing in the network's grid: step since the stretch began, direction 0 inward or 1 outward, row, height."""
+    """A crossing in the network's grid: step since the stretch began, direction 0 inward or 1 outward, row, signs."""
 
     step: int
     direction: int
     row: float
-    height: float
+    signs: Signs
+
+
+def signs_of(window: Evidence, direction: int, row: int) -> Signs:
+    """Signs of the peak at `row` of the middle step of the window (2 reach + 1, 2, 8)."""
+    same = window[:, direction].copy()
+    middle = len(same) // 2
+    near = same[middle - 1 : middle + 2, max(row - 1, 0) : row + 2]
+    height = min(max(float(same[middle, row]), 1e-6), 1 - 1e-6)
+    spread = float(near.mean()) / height
+    near[:] = 0
+    return Signs(math.log(height / (1 - height)), spread, float(same.max()), float(window[:, 1 - direction].max()))
 
 
 @dataclass(frozen=True, slots=True)
 class PeakRule:
-    """When a maximum counts: at least `threshold`, and no higher place within `reach_steps` and `reach_rows` of it
-    without a valley between. A valley is lower than `valley` times the lower of the two: two people, not one wide one.
+    """When a maximum counts: at least `threshold`, and no higher place within `reach_steps` and `reach_rows` of it that
+    no valley cuts off. A valley is lower than `valley` times the lower of the two: two people, not one.
+
+    Of two within a step of each other, `valley_abreast` is asked instead: hills of people abreast lie so close that
+    they leave a shallow valley, while a ridge along time, which one slow walker makes, must not be cut.
     """
 
-    threshold: float = 0.45
-    reach_steps: int = 4
+    threshold: float = 0.42
+    reach_steps: int = 3
     reach_rows: int = 2
     valley: float = 0.6
+    valley_abreast: float = 0.9
 
 
 class PeakPicker:
@@ -53,11 +84,11 @@ class PeakPicker:
         found: list[Peak] = []
         if n and float(known.max()) >= self.rule.threshold:
             for i, direction, row in np.argwhere(known[reach : reach + n] >= self.rule.threshold).tolist():
-                field = known[i : i + 2 * reach + 1, direction]
+                window = known[i : i + 2 * reach + 1]
+                field = window[:, direction]
                 if self._stands_out(field, row):
-                    step = self._first + reach + i
-                    height = float(field[reach, row])
-                    found.append(Peak(step, direction, self._refined(field[reach], row), height))
+                    step, lane = self._first + reach + i, self._refined(field[reach], row)
+                    found.append(Peak(step, direction, lane, signs_of(window, direction, row)))
         self._kept = known[n:]
         self._first += n
         return found
@@ -78,7 +109,8 @@ class PeakPicker:
             # Of equal heights the first counts, so that a plateau is one crossing.
             if around[step, line] == height and other > (middle, row):
                 continue
-            if self._lowest_between(field, (middle, row), other) >= self.rule.valley * height:
+            valley = self.rule.valley_abreast if abs(step - middle) <= 1 else self.rule.valley
+            if self._lowest_between(field, (middle, row), other) >= valley * height:
                 return False
         return True
 

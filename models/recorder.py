@@ -6,13 +6,13 @@ Frames stay in memory until the technician saves them; a recording that is not s
 from __future__ import annotations
 
 import io
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import RecorderError
-from models.intake import check_size
+from models.intake import check_size, check_unit
 
 LONGEST_US: Final = 10 * 60 * 1_000_000
 _MOST_FRAMES: Final = 10 * 60 * 30
@@ -22,13 +22,17 @@ _MOST_FRAMES: Final = 10 * 60 * 30
 class Recorder:
     """One recording of one sensor, begun only when somebody says that the notice is shown at the door."""
 
-    def __init__(self, size: tuple[int, int], now_us: int, limit_us: int, *, notice_shown: bool) -> None:
-        """Raises `RecorderError` without the notice or with a limit outside 0 to 10 minutes, `FrameSizeError`."""
+    def __init__(
+        self, size: tuple[int, int], now_us: int, limit_us: int, unit: str = "centi_celsius", *, notice_shown: bool
+    ) -> None:
+        """Raises `RecorderError` without the notice or with a limit outside 0 to 10 minutes, `FrameSizeError`,
+        `FrameUnitError`."""
         if not notice_shown:
             raise RecorderError("notice_shown = False: expected a visible notice at the door before frames are kept")
         if not 0 < limit_us <= LONGEST_US:
             raise RecorderError(f"limit_us = {limit_us}: expected more than 0 and at most {LONGEST_US} (10 minutes)")
         self.size = check_size(*size)
+        self.unit = check_unit(unit).name
         self.ends_us = now_us + limit_us
         self._frames: list[NDArray[np.int16]] = []
         self._times: list[NDArray[np.int64]] = []
@@ -50,9 +54,10 @@ class Recorder:
         return len(frames)
 
     def to_npz(self) -> bytes:
-        """The recording as .npz: centi_celsius int16 (n, rows, cols) and t_us int64 (n,). Raises `RecorderError`."""
+        """The recording as .npz: centi_celsius or mm int16 (n, rows, cols), t_us int64 (n,). Raises `RecorderError`."""
         if not self._frames:
             raise RecorderError("0 frames kept: expected a recording with frames before it is saved")
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, centi_celsius=np.concatenate(self._frames), t_us=np.concatenate(self._times))
+        arrays: dict[str, Any] = {self.unit: np.concatenate(self._frames), "t_us": np.concatenate(self._times)}
+        np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()

@@ -1,6 +1,7 @@
 """Recordings of door sensors: count them, and score the count where labels exist.
 
-Format: an .npz file with `centi_celsius` int16 (frames, rows, columns), evenly spaced frames; optionally
+Format: an .npz file with `centi_celsius` int16 (frames, rows, columns), evenly spaced frames (of a depth sensor: `mm`);
+optionally
 `window_label` int8 (frames - 9,): label of the window of frames i to i+9, 1 nothing, 2 out, 3 in; one crossing is one
 run of equal labels, the person being in the middle of the field about 8 frames after the run's start.
 """
@@ -56,23 +57,33 @@ def _read(path: Path, key: str) -> NDArray[Any] | None:
         with np.load(path, allow_pickle=False) as archive:
             return np.asarray(archive[key]) if key in archive else None
     except (OSError, ValueError, BadZipFile, EOFError) as error:
-        raise RecordingError(f"{path}: {error}: expected an .npz recording with centi_celsius") from error
+        why = getattr(error, "strerror", None) or error
+        raise RecordingError(f"{path}: {why}: expected an .npz recording with centi_celsius") from error
 
 
-def read_frames(path: Path) -> NDArray[np.int16]:
-    """Frames (n, rows, columns) int16 of a recording. Raises `RecordingError`."""
-    frames = _read(path, "centi_celsius")
+def read_recording(path: Path) -> tuple[NDArray[np.int16], str]:
+    """Frames (n, rows, columns) int16 of a recording, and their unit: centi_celsius or mm. Raises `RecordingError`."""
+    unit = "centi_celsius"
+    frames = _read(path, unit)
     if frames is None:
-        raise RecordingError(f"{path}: no array centi_celsius in it: expected int16 (frames, rows, columns)")
+        unit = "mm"
+        frames = _read(path, unit)
+    if frames is None:
+        raise RecordingError(f"{path}: no array centi_celsius (or mm) in it: expected int16 (frames, rows, columns)")
     if frames.ndim != 3 or not len(frames):
-        raise RecordingError(f"{path}: centi_celsius of shape {frames.shape}: expected (frames, rows, columns)")
+        raise RecordingError(f"{path}: {unit} of shape {frames.shape}: expected (frames, rows, columns)")
     if np.issubdtype(frames.dtype, np.floating):
         # A NaN or infinite value is a dead pixel; what does not fit the wire's int16 is saturated, which counts as one.
         fits = np.isfinite(frames) & (np.abs(frames) < 32767)
         frames = np.where(fits, np.round(np.where(fits, frames, 0)), -32768)
     if not np.issubdtype(frames.dtype, np.number) or np.iscomplexobj(frames):
-        raise RecordingError(f"{path}: centi_celsius of type {frames.dtype}: expected int16")
-    return np.asarray(np.clip(frames, -32768, 32767), np.int16)
+        raise RecordingError(f"{path}: {unit} of type {frames.dtype}: expected int16")
+    return np.asarray(np.clip(frames, -32768, 32767), np.int16), unit
+
+
+def read_frames(path: Path) -> NDArray[np.int16]:
+    """Frames (n, rows, columns) int16 of a recording. Raises `RecordingError`."""
+    return read_recording(path)[0]
 
 
 def read_events(path: Path) -> list[Event]:
@@ -146,7 +157,8 @@ def count_recording(path: Path, fps: float, inward: str, runner: FootfallRunner 
     """
     check_fps(fps)
     runner = runner or FootfallRunner()
-    found = crossings_of(read_frames(path), fps, check_inward(inward), runner)
+    frames, unit = read_recording(path)
+    found = crossings_of(frames, fps, check_inward(inward), runner, unit)
     rows = [
         {
             "frame": round(crossing.t_us * fps / 1e6),

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,7 +17,7 @@ from models.errors import FootfallError, ModelError
 from models.frontend import STEP_US, Frontend, Stretch
 from models.intake import GRID, Signal
 from models.manifest import MANIFEST, Manifest, read_manifest, read_model
-from models.peaks import Evidence, Peak, PeakPicker
+from models.peaks import Evidence, Peak, PeakPicker, Signs
 from models.window import AHEAD_STEPS, PAST_STEPS, WINDOW_STEPS
 
 if TYPE_CHECKING:
@@ -30,12 +29,14 @@ _CHUNK_STEPS: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A person crossed the middle of the field. row: lane across the door, 0 to 7 in the pooled field."""
+    """A person crossed the middle of the field. row: lane across the door, 0 to 7 in the pooled field; signs: what the
+    confidence is told by."""
 
     t_us: int
     direction: str
     confidence: float
     row: float
+    signs: Signs | None = None
 
 
 class Network:
@@ -174,8 +175,6 @@ class DoorCounter:
         return crossings
 
     def _crossing(self, peak: Peak) -> Crossing:
-        slope, offset = self._network.manifest.confidence
-        logit = math.log(peak.height / max(1 - peak.height, 1e-6))
-        confidence = 1 / (1 + math.exp(-(slope * logit + offset)))
         t_us = self._start_us + peak.step * STEP_US
-        return Crossing(t_us, "out" if peak.direction else "in", confidence, peak.row)
+        confidence = self._network.manifest.curve.confidence(peak.signs)
+        return Crossing(t_us, "out" if peak.direction else "in", confidence, peak.row, peak.signs)

@@ -39,9 +39,12 @@ class Scene:
     truths: tuple[Truth, ...]
 
 
-SPREAD_STEPS: Final = 1.2
+SPREAD_STEPS: Final = 1.1
 """Width (sd) of the hill of evidence about a crossing, in steps; narrow enough for followers 0.4 s apart."""
-SPREAD_ROWS: Final = 0.75
+SPREAD_ROWS: Final = 0.65
+"""The same across the door, in rows; narrow enough for two abreast whose places are known to half a row."""
+HALTS: Final = 0.08
+"""Share of walkers who stop in the doorway before they go on."""
 RATES_FPS: Final = (7.0, 20.0)
 
 
@@ -71,6 +74,13 @@ def frame_times(rng: np.random.Generator, seconds: float) -> NDArray[np.int64]:
 def smooth_noise(rng: np.random.Generator, n: int, knots: int) -> NDArray[np.float64]:
     """A smooth random curve of n points through `knots` normal values (linear between them)."""
     return np.interp(np.linspace(0, max(knots - 1, 1), n), np.arange(max(knots, 2)), rng.normal(0, 1, max(knots, 2)))
+
+
+def halted(since_s: NDArray[np.float64], stop_s: float, stay_s: float) -> NDArray[np.float64]:
+    """The clock of a walk that halts for `stay_s` when it shows `stop_s`, and shows 0 when `since_s` does."""
+    if stop_s < 0:
+        return np.where(since_s >= stop_s, since_s, np.minimum(since_s + stay_s, stop_s))
+    return np.where(since_s <= stop_s, since_s, np.maximum(since_s - stay_s, stop_s))
 
 
 def _patch(rng: np.random.Generator, n: int, fps: float) -> Field:
@@ -152,12 +162,15 @@ def _spoil(rng: np.random.Generator, values: NDArray[np.float64]) -> NDArray[np.
 def thermal_frames(rng: np.random.Generator, bodies: Field, fps: float) -> NDArray[np.int16]:
     """What a thermopile array makes of bodies of the given contrast in kelvin: (n, 8, 8) int16 in centi-°C."""
     n = len(bodies)
+    if rng.random() < 0.25:
+        # A sensor that reads in chess pattern renews every second pixel: half of a pooled pixel is one frame old.
+        bodies = np.concatenate((bodies[:1], (bodies[1:] + bodies[:-1]) / 2))
     kelvin = bodies.astype(np.float64)
     kelvin += rng.uniform(0, 0.12) * (rng.random() < 0.5) * _trace(bodies, fps, float(rng.uniform(3, 20)))
     kelvin += rng.uniform(0.02, 0.25) * _wander(rng, n, fps)
     if rng.random() < 0.2:
         kelvin += rng.uniform(0.3, 3.5) * _patch(rng, n, fps)
-    if rng.random() < 0.2:
+    if rng.random() < 0.25:
         kelvin += rng.uniform(-2.5, 2.0) * _door(rng, n, fps)
     kelvin += (rng.uniform(0.02, 0.4) * smooth_noise(rng, n, int(n / fps / 4) + 2))[:, None, None]
     kelvin += (rng.uniform(0.0, 0.15) * rng.normal(0, 1, n))[:, None, None]

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.intake import GRID
-from models.scenes import Field, Scene, Truth, depth_frames, frame_times, smooth_noise, thermal_frames
+from models.scenes import HALTS, Field, Scene, Truth, depth_frames, frame_times, halted, smooth_noise, thermal_frames
 
 MIDDLE_PX: Final = (GRID - 1) / 2
-_OUTSIDE_PX: Final = 5.0
+_OUTSIDE_PX: Final = 9.0
 """Bodies begin and end this far outside the field."""
+_NO_ROOM_ABREAST: Final = 1.6
+"""Bodies larger than this fill the field: it hangs low in the frame of a narrow door, where nobody walks abreast."""
 _Line = NDArray[np.floating[Any]]
 _PLANS: Final = ("single", "tail", "opposite", "side", "group", "turn", "loiter")
 _SHARES: Final = (0.22, 0.24, 0.15, 0.15, 0.08, 0.09, 0.07)
@@ -35,8 +37,11 @@ class Walk:
 def _walk(rng: np.random.Generator, t_s: NDArray[np.float64], middle_s: float, speed: float, row: float) -> Walk:
     """A walk at `speed` px/s (negative: outward) that is at the middle at `middle_s`."""
     span_s = (GRID / 2 + _OUTSIDE_PX) / abs(speed)
-    there = np.abs(t_s - middle_s) <= span_s
-    since = t_s[there] - middle_s
+    clock_s = t_s - middle_s
+    if rng.random() < HALTS:
+        clock_s = halted(clock_s, rng.choice([-1, 1]) * rng.uniform(0.7, 3.5) / abs(speed), rng.uniform(0.4, 6))
+    there = np.abs(clock_s) <= span_s
+    since = clock_s[there]
     beat = 2 * np.pi * rng.uniform(0.5, 1.5)
     phase = rng.uniform(0, 2 * np.pi)
     uneven = rng.uniform(0, 0.3) / beat * (np.sin(beat * since + phase) - np.sin(phase))
@@ -66,10 +71,22 @@ def _turn(rng: np.random.Generator, t_s: NDArray[np.float64], at_s: float, loite
     return Walk(col, row, None)
 
 
+def _standing(rng: np.random.Generator, t_s: NDArray[np.float64]) -> Walk:
+    """Someone who stands or sits near an edge of the field for long, and shifts from foot to foot."""
+    begin_s, stay_s = rng.uniform(-20, t_s[-1]), rng.uniform(8, 50)
+    there = (t_s >= begin_s) & (t_s <= begin_s + stay_s)
+    idle = rng.uniform(0.1, 0.5) * smooth_noise(rng, len(t_s), int(t_s[-1]) + 2)
+    edge = MIDDLE_PX + float(rng.choice([-1, 1])) * rng.uniform(2.2, 5)
+    return Walk(np.where(there, edge + idle, np.nan), np.where(there, rng.uniform(0, 7) + idle, np.nan), None)
+
+
 def _episode(rng: np.random.Generator, t_s: NDArray[np.float64], at_s: float, scale: float) -> list[Walk]:
     """The walks of one episode around `at_s`; `scale` is the size of a body in this scene."""
     plan = rng.choice(_PLANS, p=_SHARES)
-    speed = max(scale * float(np.clip(np.exp(rng.normal(np.log(5.0), 0.5)), 1.4, 13)), 1.0) * float(rng.choice([-1, 1]))
+    if scale > _NO_ROOM_ABREAST and plan in ("opposite", "side"):
+        plan = "tail"
+    pace = float(np.clip(np.exp(rng.normal(np.log(5.0), 0.55)), 1.2, 15))
+    speed = float(np.clip(scale * pace, 1.0, 26)) * float(rng.choice([-1, 1]))
     row = float(np.clip(rng.normal(MIDDLE_PX, 1.4), 0.3, 6.7))
     if plan in ("turn", "loiter"):
         walks = [_turn(rng, t_s, at_s, bool(plan == "loiter"))]
@@ -154,26 +171,29 @@ def make_scene(rng: np.random.Generator, seconds: float = 60.0) -> Scene:
     depth = rng.random() < 0.15
     warmth = float(np.exp(rng.uniform(np.log(1.5), np.log(7.5))))
     together = rng.choice(["max", "sum", "soft"], p=[0.5, 0.2, 0.3])
-    pause_s = rng.uniform(3.5, 9)
-    scale = float(np.exp(rng.uniform(np.log(0.45), np.log(1.45))))
+    pause_s = rng.uniform(3, 8)
+    low = rng.random() < 0.25
+    scale = float(np.exp(rng.uniform(*(np.log([1.3, 2.5]) if low else np.log([0.45, 1.45])))))
     field = np.zeros((len(t_us), GRID, GRID), np.float32)
     truths: list[Truth] = []
+    walks = [_standing(rng, t_s)] if rng.random() < 0.12 else []
     at_s = rng.uniform(0, 6)
     while at_s < seconds:
-        for walk in _episode(rng, t_s, at_s, scale):
-            there = ~np.isnan(walk.col)
-            if not there.any():
-                continue
-            body = _body(rng, walk, t_s, there, scale) * np.float32(1.0 if depth else warmth * rng.uniform(0.6, 1.3))
-            if together == "max" or depth:
-                field[there] = np.maximum(field[there], body)
-            elif together == "sum":
-                field[there] += body
-            else:
-                field[there] = np.hypot(field[there], body)
-            if walk.truth is not None:
-                truths.append(walk.truth)
+        walks += _episode(rng, t_s, at_s, scale)
         at_s += rng.exponential(pause_s) + 1.0
+    for walk in walks:
+        there = ~np.isnan(walk.col)
+        if not there.any():
+            continue
+        body = _body(rng, walk, t_s, there, scale) * np.float32(1.0 if depth else warmth * rng.uniform(0.6, 1.3))
+        if together == "max" or depth:
+            field[there] = np.maximum(field[there], body)
+        elif together == "sum":
+            field[there] += body
+        else:
+            field[there] = np.hypot(field[there], body)
+        if walk.truth is not None:
+            truths.append(walk.truth)
     if depth:
         floor_mm = rng.uniform(2000, 3200)
         tall_mm = rng.uniform(0.5, 0.75) * floor_mm

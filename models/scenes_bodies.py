@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.intake import GRID
-from models.scenes import Field, Scene, Truth, depth_frames, frame_times, smooth_noise, thermal_frames
+from models.scenes import HALTS, Field, Scene, Truth, depth_frames, frame_times, halted, smooth_noise, thermal_frames
 
 _FINE: Final = 3
 """Sub-pixels a pixel and axis."""
 _CANVAS: Final = GRID * _FINE
+_ABREAST_M: Final = 1.0
+"""Nobody goes abreast, or past somebody who comes, through a door narrower than this."""
 _FAR_M: Final = 2.6
 """People appear and vanish this far from the line."""
 
@@ -101,8 +103,11 @@ def _track(
     rng: np.random.Generator, t_s: NDArray[np.float64], line_s: float, speed_m_s: float, across_m: float
 ) -> Track:
     """A person who goes through; at the line at `line_s`; negative speed is outward."""
-    there = np.flatnonzero(np.abs(t_s - line_s) < _FAR_M / abs(speed_m_s))
-    since = t_s[there] - line_s
+    clock_s = t_s - line_s
+    if rng.random() < HALTS:
+        clock_s = halted(clock_s, rng.choice([-1, 1]) * rng.uniform(0.12, 0.9) / abs(speed_m_s), rng.uniform(0.4, 6))
+    there = np.flatnonzero(np.abs(clock_s) < _FAR_M / abs(speed_m_s))
+    since = clock_s[there]
     pace = 1 + rng.uniform(-0.3, 0.3) * np.tanh(since)
     along = speed_m_s * since * pace
     bent = np.where(along < 0, rng.normal(0, 0.08), rng.normal(0, 0.08)) * along**2
@@ -124,12 +129,24 @@ def _returning(rng: np.random.Generator, t_s: NDArray[np.float64], at_s: float) 
     return Track(there, side * away, rng.normal(0, 0.3) + idle, None)
 
 
+def _standing(rng: np.random.Generator, t_s: NDArray[np.float64]) -> Track:
+    """A person who stands beside the way for long, and shifts from foot to foot."""
+    begin_s, stay_s = rng.uniform(-20, t_s[-1]), rng.uniform(8, 50)
+    there = np.flatnonzero((t_s >= begin_s) & (t_s <= begin_s + stay_s))
+    idle = rng.uniform(0.02, 0.12) * smooth_noise(rng, len(t_s), int(t_s[-1]) + 2)[there]
+    side = float(rng.choice([-1, 1]))
+    return Track(there, side * rng.uniform(0.5, 1.4) + idle, rng.uniform(-0.9, 0.9) + idle, None)
+
+
 def _company(rng: np.random.Generator, t_s: NDArray[np.float64], at_s: float, door_m: float) -> list[Track]:
     """People around the door at about `at_s`: alone, in company, behind each other, against each other."""
-    speed = float(np.clip(rng.normal(1.1, 0.35), 0.35, 2.2)) * float(rng.choice([-1, 1]))
+    pace = rng.uniform(0.25, 3.2) if rng.random() < 0.15 else float(np.clip(rng.normal(1.1, 0.3), 0.35, 2.2))
+    speed = pace * float(rng.choice([-1, 1]))
     free_m = max(door_m / 2 - 0.3, 0.05)
     across = rng.uniform(-free_m, free_m)
     kind = rng.choice(["one", "behind", "against", "beside", "return", "crowd"], p=[0.24, 0.25, 0.15, 0.16, 0.13, 0.07])
+    if door_m < _ABREAST_M and kind in ("against", "beside"):
+        kind = "behind"
     if kind == "return":
         return [_returning(rng, t_s, at_s)]
     if kind == "against":
@@ -175,23 +192,32 @@ def _blur(values: Field, sigma_px: float) -> Field:
     return np.asarray(np.einsum("rs,nsc,dc->nrd", kernel, values, kernel, optimize=True), np.float32)
 
 
-def _mount(rng: np.random.Generator) -> Mount:
-    """Half fields from 20° (VL53L5CX) to 55° (MLX90640 BAA); wide lenses may hang lower."""
-    tan_along = float(np.exp(rng.uniform(np.log(0.36), np.log(1.45))))
-    tan_across = tan_along * rng.uniform(0.6, 1.6)
-    lowest_m = float(np.clip(3.3 - 1.2 * tan_along, 2.1, 2.8))
-    return Mount(rng.uniform(lowest_m, lowest_m + 0.8), tan_along, tan_across, rng.normal(0, 0.06), rng.normal(0, 0.08))
+def _mount(rng: np.random.Generator) -> tuple[Mount, float]:
+    """How the sensor hangs, and the width of the door in m.
+
+    Half fields from 17° (MLX90640 BAB along its short side) to 55° (BAA). A sensor on the frame of a door hangs a hand
+    over it, so that a head is half a metre below it and fills its field; others hang from the ceiling, wide ones lower.
+    """
+    on_frame = rng.random() < 0.3
+    tan_along = float(np.exp(rng.uniform(*np.log([0.29, 0.8] if on_frame else [0.36, 1.45]))))
+    tan_across = tan_along * rng.uniform(0.6, 1.8 if on_frame else 1.6)
+    if on_frame:
+        height_m, door_m = rng.uniform(2.1, 2.5), rng.uniform(0.8, 1.3)
+    else:
+        lowest_m = float(np.clip(3.3 - 1.2 * tan_along, 2.1, 2.8))
+        height_m, door_m = rng.uniform(lowest_m, lowest_m + 0.8), rng.uniform(0.8, 1.8)
+    return Mount(height_m, tan_along, tan_across, rng.normal(0, 0.06), rng.normal(0, 0.08)), door_m
 
 
 def make_scene(rng: np.random.Generator, seconds: float = 60.0) -> Scene:
     """One scene of `seconds`, decided entirely by `rng`."""
     t_us = frame_times(rng, seconds)
     t_s, fps = t_us / 1e6, len(t_us) / seconds
-    mount = _mount(rng)
+    mount, door_m = _mount(rng)
     depth = rng.random() < 0.2
     warmth_k = float(np.exp(rng.uniform(np.log(4.0), np.log(15.0))))
-    door_m, pause_s = rng.uniform(0.8, 1.8), rng.uniform(3.5, 9)
-    tracks: list[Track] = []
+    pause_s = rng.uniform(3, 8)
+    tracks = [_standing(rng, t_s)] if rng.random() < 0.12 else []
     at_s = rng.uniform(0, 6)
     while at_s < seconds:
         tracks += _company(rng, t_s, at_s, door_m)

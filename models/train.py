@@ -98,10 +98,10 @@ def fit(net: CrossingNet, scenes: int, rounds: int, batch: int, say: Callable[[s
 def main(argv: list[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=2600)
-    parser.add_argument("--rounds", type=int, default=2600)
+    parser.add_argument("--scenes", type=int, default=4000)
+    parser.add_argument("--rounds", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--held-out", type=int, default=300, help="scenes that calibrate and score")
+    parser.add_argument("--held-out", type=int, default=400, help="scenes that calibrate and score")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)

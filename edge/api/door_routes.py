@@ -188,7 +188,7 @@ async def record(here: Here, who: Technician, device_id: DeviceId, body: Recordi
 
 @router.get("/v1/doors/{device_id}/recording", response_class=Response, responses=NPZ)
 async def take_recording(here: Here, who: Technician, device_id: DeviceId) -> Response:
-    """The recording as .npz (centi_celsius, t_us); the gateway forgets it with this download."""
+    """The recording as .npz (centi_celsius or mm, t_us); the gateway forgets it with this download."""
     data = await here.doors.take_recording(door_of(here, device_id))
     await here.access.audit.add(who.name, "take_recording", device_id, f"{len(data)} bytes")
     headers = {"Content-Disposition": f'attachment; filename="{device_id}.npz"', "Cache-Control": "no-store"}

@@ -169,7 +169,18 @@ def count(recording: Path, fps: Fps, inward: Inward = "+x", json_: Json = False)
     from models.recordings import count_recording
 
     counted = count_recording(recording, fps, inward)
-    show(counted, json_, lambda: typer.echo(f"in {counted['in']}, out {counted['out']}"))
+    show(counted, json_, lambda: typer.echo(crossings_table(counted, fps)))
+
+
+def crossings_table(counted: dict[str, Any], fps: float) -> str:
+    """For people: each crossing, then the totals, then why another model than the newest counted."""
+    rows = [
+        f"{row['frame']:8}  {row['frame'] / fps:8.1f} s  {row['direction']:<9}  {row['confidence']:10.2f}"
+        for row in counted["crossings"]
+    ]
+    head = [f"{'frame':>8}  {'time':>10}  direction  confidence"] if rows else []
+    why = [f"degraded: {counted['degraded']}"] if "degraded" in counted else []
+    return "\n".join([*head, *rows, f"in {counted['in']}, out {counted['out']}", *why])
 
 
 @footfall.command()
@@ -178,7 +189,8 @@ def score(recording: Path, fps: Fps, inward: Inward = "+x", json_: Json = False)
     from models.recordings import score_recording
 
     scored = score_recording(recording, fps, inward)
-    show(scored, json_, lambda: typer.echo("\n".join(f"{key:12} {value}" for key, value in scored.items())))
+    lines = [f"{key:12} {value}" for key, value in scored.items() if key != "crossings"]
+    show(scored, json_, lambda: typer.echo("\n".join([crossings_table(scored, fps), *lines])))
 
 
 @footfall.command()

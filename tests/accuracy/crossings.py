@@ -75,7 +75,11 @@ def of_true(tally: Counter[tuple[str, str]]) -> float:
 
 
 def calibration(told: list[tuple[float, bool]]) -> dict[str, Any]:
-    """Expected calibration error (10 bins), Brier score and that of the base rate, share of predictions below 0.95."""
+    """Expected calibration error (10 bins), Brier score and that of the base rate, share of predictions below 0.95.
+
+    bins: (said, was right, n) of tenths from 0 to 1; reliability: the same of ten equal parts of the predictions, which
+    shows more where nearly all are sure.
+    """
     confidence = np.array([one[0] for one in told])
     right = np.array([one[1] for one in told], float)
     bins = np.minimum((confidence * 10).astype(int), 9)
@@ -84,12 +88,17 @@ def calibration(told: list[tuple[float, bool]]) -> dict[str, Any]:
         for k in range(10)
         if (bins == k).any()
     ]
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, 10) if len(part)]
     return {
         "ece": round(sum(n * abs(said - was) for said, was, n in rows) / len(told), 4),
         "brier": round(float(((confidence - right) ** 2).mean()), 4),
         "brier_base_rate": round(float(right.mean() * (1 - right.mean())), 4),
         "below_095": round(float((confidence < 0.95).mean()), 3),
         "bins": rows,
+        "reliability": [
+            (round(float(confidence[part].mean()), 3), round(float(right[part].mean()), 3), len(part)) for part in parts
+        ],
     }
 
 

@@ -39,16 +39,25 @@ def accuracy(told: dict[str, Any]) -> None:
 
 
 def confidence(told: dict[str, Any]) -> None:
-    """Reliability: what was said against what was so."""
-    bins = told["confidence"]["bins"]
-    figure, axes = plt.subplots(figsize=(4.4, 4.2))
-    axes.plot([0, 1], [0, 1], color="grey", lw=0.8)
-    axes.scatter([row[0] for row in bins], [row[1] for row in bins], s=[8 + 0.4 * row[2] for row in bins])
-    for said, was, n in bins:
-        axes.annotate(str(n), (said, was), textcoords="offset points", xytext=(6, -12), fontsize=8)
+    """Reliability: what was said against what was so, ten equal parts of the predictions, with 95 % intervals."""
+    calibration = told["confidence"]
+    said, was, n = (np.array(column, float) for column in zip(*calibration["reliability"], strict=True))
+    centre = (was + 1.92 / n) / (1 + 3.84 / n)  # Wilson
+    half = 1.96 * np.sqrt(was * (1 - was) / n + 0.96 / n**2) / (1 + 3.84 / n)
+    low = min(float((centre - half).min()), float(said.min())) - 0.02
+    figure, axes = plt.subplots(figsize=(4.8, 4.6))
+    axes.plot([low, 1], [low, 1], color="grey", lw=0.8)
+    axes.errorbar(said, was, yerr=np.clip([was - (centre - half), centre + half - was], 0, 1), fmt="o", ms=4, capsize=2)
+    axes.set_xlim(low, 1.005)
+    axes.set_ylim(low, 1.005)
     axes.set_xlabel("confidence")
     axes.set_ylabel("share that was right")
-    axes.set_title(f"Expected calibration error {told['confidence']['ece']}")
+    axes.set_title(
+        f"Expected calibration error {calibration['ece']}\n"
+        f"Brier {calibration['brier']} (base rate {calibration['brier_base_rate']}), "
+        f"{calibration['below_095']:.0%} below 0.95",
+        fontsize=9,
+    )
     figure.tight_layout()
     figure.savefig(DOCS / "footfall-confidence.png", dpi=90)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.calibrate import fitted_curve
 from models.errors import ManifestError, ModelError
 from models.manifest import MANIFEST, OPERATORS, read_manifest, read_model
 from models.onnx_file import read_content
+from models.peaks import Signs
 from models.probe import known_scene
 from models.runner import FootfallRunner
 from models.update import in_use, install, probe_in_isolation
@@ -65,7 +67,9 @@ def test_the_manifest_says_what_goes_in_and_where_it_comes_from() -> None:
     ("old", "new", "named"),
     [
         ("step_us = 100000", "step_us = 50000", "input.step_us"),
-        ("format = 1", "format = 9", "model.format"),
+        ("format = 2", "format = 9", "model.format"),
+        ("spread = ", "wide = ", "confidence.spread"),
+        ("offset = ", "offset = nan # ", "confidence.offset"),
         ('file = "footfall.onnx"', 'file = "../footfall.onnx"', "model.file"),
         ("threshold = 0", "threshold = 7", "decoding.threshold"),
         ('sha256 = "', 'sha256 = "zz', "model.sha256"),
@@ -166,3 +170,14 @@ def test_the_known_scene_is_known() -> None:
     frames, t_us = known_scene()
     assert frames.shape == (180, 8, 8)
     assert np.all(np.diff(t_us) == 100_000)
+
+
+def test_the_confidence_curve_finds_what_the_outcomes_follow() -> None:
+    rng = np.random.default_rng(3)
+    signs = rng.normal(0, 1, (20_000, 4)) * (2.0, 0.1, 0.3, 0.5) + (3.0, 0.4, 0.2, 0.1)
+    weights = np.array([0.8, -4.0, -1.5, -0.5])
+    chance = 1 / (1 + np.exp(-(signs @ weights + 1.0)))
+    curve = fitted_curve(signs, (rng.random(len(signs)) < chance).astype(float))
+    said = np.array([curve.confidence(Signs(*row)) for row in signs[:2000].tolist()])
+    assert np.abs(said - chance[:2000]).mean() < 0.02
+    assert (curve.height, curve.spread) == (pytest.approx(0.8, abs=0.1), pytest.approx(-4.0, abs=0.5))

@@ -38,7 +38,18 @@ def test_a_hill_is_one_crossing_at_its_top() -> None:
     (peak,) = picked(hills(40, (20, 1, 3.0, 0.9)))
     assert (peak.step, peak.direction) == (20, 1)
     assert peak.row == pytest.approx(3.0, abs=0.05)
-    assert peak.height == pytest.approx(0.9, abs=1e-4)
+    assert peak.signs.height == pytest.approx(np.log(9), abs=1e-3)
+    assert peak.signs.rival == pytest.approx(0.9 * np.exp(-0.5 * (2 / 1.2) ** 2), abs=0.01)
+    assert peak.signs.against == 0
+
+
+def test_signs_tell_a_sharp_hill_alone_from_a_ridge_in_company() -> None:
+    (alone,) = picked(hills(40, (20, 0, 3.0, 0.9)))
+    (ridge,) = picked(hills(40, (20, 0, 3.0, 0.9), (20, 0, 4.0, 0.85)))
+    assert ridge.signs.spread > 1.2 * alone.signs.spread
+    first, second = picked(hills(40, (20, 0, 2.0, 0.9), (21, 1, 5.0, 0.8)))
+    assert (round(first.signs.against, 2), round(second.signs.against, 2)) == (0.8, 0.9)
+    assert first.signs.spread == pytest.approx(alone.signs.spread, abs=0.01)
 
 
 def test_what_stays_below_the_threshold_is_nothing() -> None:

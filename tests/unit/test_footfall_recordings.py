@@ -11,10 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.errors import FrameRateError, FrameSizeError, InwardError, RecorderError, RecordingError
+from models.errors import (
+    BadPixelsError,
+    FrameRateError,
+    FrameSizeError,
+    InwardError,
+    RecorderError,
+    RecordingError,
+)
 from models.probe import known_scene
 from models.recorder import LONGEST_US, Recorder
-from models.recordings import Event, count_recording, match_events, read_events, read_frames, score_recording
+from models.recordings import (
+    Event,
+    count_recording,
+    match_events,
+    read_events,
+    read_frames,
+    read_recording,
+    score_recording,
+)
 
 SHARED = Path(os.environ.get("SMARTSTORE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 REAL = SHARED / "recordings" / "footfall"
@@ -121,6 +136,32 @@ def test_a_saved_recording_can_be_counted(tmp_path: Path) -> None:
     recorder.add(*known_scene())
     (tmp_path / "kept.npz").write_bytes(recorder.to_npz())
     assert count_recording(tmp_path / "kept.npz", 10, "+x")["in"] == 1
+
+
+def test_a_recording_of_a_depth_sensor_says_so_and_is_counted_in_mm(tmp_path: Path) -> None:
+    frames, t_us = known_scene()
+    recorder = Recorder((8, 8), 0, 60_000_000, "mm", notice_shown=True)
+    recorder.add((2600 - 3 * np.maximum(frames - 2150, 0)).astype(np.int16), t_us)
+    (tmp_path / "depth.npz").write_bytes(recorder.to_npz())
+    assert read_recording(tmp_path / "depth.npz")[1] == "mm"
+    assert count_recording(tmp_path / "depth.npz", 10, "+x")["in"] == 1
+
+
+def test_a_recording_most_of_whose_frames_are_bad_is_not_counted(tmp_path: Path) -> None:
+    frames = known_scene()[0].copy()
+    frames[:80, :3] = 32767
+    np.savez(tmp_path / "half.npz", centi_celsius=frames)
+    assert count_recording(tmp_path / "half.npz", 10, "+x")["in"] == 1
+    frames[:100, :3] = 32767
+    np.savez(tmp_path / "bad.npz", centi_celsius=frames)
+    with pytest.raises(BadPixelsError, match=r"100 of 180 frames .* expected at most 50%"):
+        count_recording(tmp_path / "bad.npz", 10, "+x")
+
+
+@pytest.mark.parametrize("fps", [4.99, 30.01, 0, -5, float("nan"), float("inf")])
+def test_a_recordings_rate_must_lie_within_5_to_30_exactly(recording: Path, fps: float) -> None:
+    with pytest.raises(FrameRateError, match="expected 5 to 30"):
+        count_recording(recording, fps, "+x")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"real recordings are not at {REAL}")

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import scenes_blobs, scenes_bodies
 from models.intake import SIZES
-from models.scenes import Scene, target_of
 from tests.accuracy.crossings import by_baseline, judge, share
 from tests.worlds import door, door_baselines
 from tests.worlds.door import KINDS, make_world
@@ -73,25 +71,3 @@ def test_the_tracker_counts_single_persons() -> None:
         world = make_world(740 + seed, ("single",), 60.0)
         tally += judge(world, by_baseline(world, door_baselines.tracker))[0]
     assert share(tally, ("single",)) >= 0.6
-
-
-@pytest.mark.parametrize("generator", [scenes_blobs.make_scene, scenes_bodies.make_scene])
-def test_training_scenes_are_seeded_and_varied(generator: object) -> None:
-    assert callable(generator)
-    scenes: list[Scene] = [generator(np.random.default_rng(seed), 30.0) for seed in (*range(24), 0)]
-    assert np.array_equal(scenes[0].frames, scenes[-1].frames)
-    assert {scene.unit for scene in scenes} == {"centi_celsius", "mm"}
-    rates = [len(scene.t_us) / 30 for scene in scenes]
-    assert min(rates) < 9.5 < 14 < max(rates)
-    ways = {truth.inward for scene in scenes for truth in scene.truths}
-    assert ways == {True, False}
-
-
-def test_the_target_has_one_hill_a_crossing() -> None:
-    scene = scenes_blobs.make_scene(np.random.default_rng(2), 30.0)
-    grid_us = np.arange(0, 30_000_000, 100_000, dtype=np.int64)
-    hills = target_of(scene, grid_us)
-    assert hills.shape == (300, 2, 8)
-    for truth in scene.truths:
-        at = int(np.argmin(np.abs(grid_us - truth.t_us)))
-        assert hills[at, 0 if truth.inward else 1].max() > 0.7

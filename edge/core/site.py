@@ -35,6 +35,10 @@ class AntennaRole(StrEnum):
     RECEIVING = "receiving"
 
 
+CONTAINER_LIMIT_G = 50_000.0
+"""No shelf carries a heavier tray."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """The store itself. hours: one (open, close) pair of "HH:MM" a weekday from Monday, in the store's time zone."""
@@ -92,12 +96,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A weighed part of a shelf, carried by one or more cells, meant for one or more products."""
+    """A weighed part of a shelf, carried by one or more cells, meant for one or more products.
+
+    containers_g: masses of the trays and boxes that come and go with the goods and are none.
+    """
 
     id: str
     shelf: str
     cells: tuple[Cell, ...]
     gtins: tuple[str, ...] = ()
+    containers_g: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +275,10 @@ def _check_lanes(site: Site) -> None:
                 raise SiteError(f"lane {lane.id}.cells.cell", cell.cell, "a channel from 0 to 15")
         for gtin in lane.gtins:
             _refer(f"lane {lane.id}.gtins", gtin, site.product_by_gtin, "a product")
+        for mass_g in lane.containers_g:
+            if not 0.0 < mass_g <= CONTAINER_LIMIT_G:
+                expected = f"grams above 0, at most {CONTAINER_LIMIT_G:g}"
+                raise SiteError(f"lane {lane.id}.containers_g", mass_g, expected)
 
 
 def _check_devices(site: Site, zones: set[str]) -> None:

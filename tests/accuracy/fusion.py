@@ -167,10 +167,10 @@ def calibration_error(samples: list[tuple[float, bool]]) -> float:
 
 
 def run(seed: int, argv: list[str]) -> dict[str, object]:
-    """The figures of one seed (two worlds), with the reliability plot where asked for."""
+    """The figures of one seed (four worlds), with the reliability plot where asked for."""
     parser = argparse.ArgumentParser(prog="fusion")
     parser.add_argument("--plot", default="", help="write the reliability plot (PNG) to this file")
-    parser.add_argument("--worlds", type=int, default=3)
+    parser.add_argument("--worlds", type=int, default=4)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="a parameter of the world")
     options = parser.parse_args(argv)
     changes = {name: float(value) for name, _, value in (text.partition("=") for text in options.set)}

@@ -5,7 +5,20 @@ from __future__ import annotations
 from edge.core.facts import BackInStock, Discrepancy, OnHandChanged, StockOut, StockUnknown
 from edge.core.inventory import Inventory
 from edge.core.part import PlaceHealth, Signal
-from tests.unit.stock_support import MUG, SHIRT, SOCKS, at, level, of, site, step, tag
+from tests.unit.stock_support import MUG, SALT, SHIRT, SOCKS, at, gtin, level, of, site, step, tag
+
+GOWN = gtin(5)
+GOWN_IS = {"gtin": GOWN, "name": "Gown", "unit_mass_g": 1500.0, "tagged": True}
+PRODUCTS = [
+    {"gtin": SHIRT, "unit_mass_g": 250.0, "tagged": True},
+    {"gtin": SOCKS, "unit_mass_g": 80.0, "tagged": True},
+    {"gtin": MUG, "unit_mass_g": 320.0},
+    {"gtin": SALT},
+]
+SHELVES = [
+    {"id": "a", "zone": "floor", "products": [SHIRT, SOCKS, MUG]},
+    {"id": "b", "zone": "floor", "products": [SOCKS]},
+]
 
 
 def stocked(n_shirts: int = 8, n_socks: int = 0) -> Inventory:
@@ -196,3 +209,57 @@ def test_a_restart_says_nothing_false_and_goes_on() -> None:
     assert {fact.on_hand for fact in of(out, OnHandChanged)} <= {7}
     assert count(again, SHIRT) == 7
     assert of(out, StockOut, BackInStock) == []
+
+
+def test_what_a_known_stranger_weighs_is_not_counted_as_goods_of_the_lane() -> None:
+    far = site(shelves=[*SHELVES, {"id": "d", "zone": "floor", "products": [GOWN]}], products=[*PRODUCTS, GOWN_IS])
+    inventory = Inventory(far)
+    inventory.handle_all([tag(0, f"shirt{i}", SHIRT, "a") for i in range(3)], at(0))
+    run(inventory, 0, 600)
+    inventory.handle(level(600, 3.0, 0.03), at(600))
+    inventory.handle_all([step(601, "a1", (SHIRT, 6, 0.9), delta_g=1500.0), level(601, 9.0, 0.03)], at(601))
+    assert count(inventory, SHIRT) == 9, "six shirts, as far as the scale knows"
+    inventory.handle(tag(609, "gown", GOWN, "a"), at(609))
+    assert count(inventory, SHIRT) == 3, "its tag says what the 1500 g were"
+    assert count(inventory, GOWN) == 1
+
+
+def test_a_tag_that_comes_home_after_a_long_false_stay_elsewhere_had_never_left() -> None:
+    inventory = stocked(0, n_socks=5)
+    inventory.handle(tag(601, "socks0", SOCKS, "b", 0.9), at(601))
+    run(inventory, 601, 1500)
+    inventory.handle(tag(1500, "socks0", SOCKS, "a", 0.9), at(1500))
+    run(inventory, 1500, 1510)
+    assert (count(inventory, SOCKS, "a"), count(inventory, SOCKS, "b")) == (5, 0)
+
+
+def test_a_tag_first_placed_on_a_foreign_shelf_is_placed_at_home_without_a_scale() -> None:
+    inventory = stocked(0, n_socks=5)
+    inventory.handle(tag(601, "mug", SHIRT, "b"), at(601))
+    run(inventory, 601, 800)
+    assert count(inventory, SHIRT, "b") == 1
+    inventory.handle(tag(800, "mug", SHIRT, "a"), at(800))
+    assert (count(inventory, SHIRT, "a"), count(inventory, SHIRT, "b")) == (1, 0)
+
+
+def test_steps_told_like_those_that_were_hands_are_believed_less() -> None:
+    inventory = stocked(8)
+    for n in range(30):
+        start_s = 1000.0 + 1000.0 * n
+        inventory.handle(step(start_s, "a1", (SHIRT, 1, 0.7), delta_g=250.0), at(start_s))
+        inventory.handle(step(start_s + 40, "a1", (SHIRT, -1, 0.7), delta_g=-250.0), at(start_s + 40))
+        run(inventory, start_s + 40, start_s + 990)
+    inventory.handle(step(40_000, "a1", (SHIRT, 1, 0.7), delta_g=250.0), at(40_000))
+    assert count(inventory, SHIRT) == 8, "a hand again, most probably"
+    inventory.handle(step(41_000, "a1", (SHIRT, 1, 0.995), delta_g=250.0), at(41_000))
+    assert count(inventory, SHIRT) == 9
+
+
+def test_a_lane_weighed_before_a_tag_left_says_nothing_against_its_leaving() -> None:
+    inventory = stocked(8)
+    inventory.handle(level(600, 8.0, 0.03), at(600))
+    inventory.handle(tag(700, "shirt0", SHIRT, "", 0.99), at(700))
+    run(inventory, 700, 1300)
+    assert count(inventory, SHIRT) == 7
+    inventory.handle(level(1300, 8.0, 0.03), at(1300))
+    assert count(inventory, SHIRT) == 8, "weighed anew: the shirt lies there, its tag is what failed"

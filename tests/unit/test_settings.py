@@ -14,6 +14,7 @@ from edge.core.plain import PlainError, build
 from edge.core.site import load_site
 from edge.settings import ApiSettings, GatewaySettings, SettingsFile
 
+LANE = {"id": "l", "shelf": "shelf-1", "cells": [{"device": "m", "cell": 0}]}
 STORE = {
     "id": "shop-1", "tenant": "acme", "name": "Shop", "sgln": "urn:epc:id:sgln:4012345.00001.0",
     "timezone": "Asia/Tokyo", "hours": [["09:00", "21:00"]] * 7,
@@ -61,6 +62,8 @@ def test_a_good_planogram_gives_its_look_ups() -> None:
         ({"doors": [{"device": "d", "inward": "north"}]}, "one of +x, -x, +y, -y"),
         ({"lanes": [{"id": "l", "shelf": "shelf-1", "cells": []}]}, "at least one cell"),
         ({"lanes": [{"id": "l", "shelf": "shelf-1", "cells": [{"device": "m", "cell": 16}]}]}, "a channel from 0 to 15"),
+        ({"lanes": [LANE | {"containers_g": [-180.0]}]}, "lane l.containers_g = -180.0: expected grams above 0"),
+        ({"lanes": [LANE | {"containers_g": [180.0, 6e4]}]}, "lane l.containers_g = 60000.0: expected grams above 0"),
         ({"readers": [{"device": "r", "antennas": [{"port": 1, "role": "roof"}]}]}, "one of shelf, fitting, exit"),
         ({"beacons": [{"id": "b", "kind": "toy"}]}, "zone, asset or badge"),
     ],

@@ -101,3 +101,12 @@ def test_the_planogram_editor_warns() -> None:
     assert [w.kind for w in weight_warnings(site(mixed, {A: 250.0, B: 0.0}))] == ["unknown_mass"]
     assert [w.kind for w in weight_warnings(site(mixed, {A: 250.0, B: 1.5}))] == ["too_light"]
     assert weight_warnings(site(mixed, {A: 250.0, B: 330.0})) == []
+
+
+def test_nothing_is_exchanged_that_the_weight_had_no_time_for() -> None:
+    """A compressor beats with the samples: for half a second the lane seems to rest a few grams lighter."""
+    decoder = Decoder((Unit(A, 69.8, 0.17), Unit(B, 62.5, 0.44)))
+    swap = decoder.decode(-7.1, VAR)
+    assert (swap.verdict, dict(swap.best[0])) == (Verdict.ITEMS, {A: -1, B: 1})
+    assert dict(decoder.decode(-7.1, VAR, reach_g=70.0).best[0]) == {A: -1, B: 1}
+    assert decoder.decode(-7.1, VAR, reach_g=12.0).verdict is not Verdict.ITEMS

@@ -1,5 +1,6 @@
 """The weight part: picks, put-backs, hands, strangers, faults, restarts, commands."""
 
+import dataclasses
 import json
 import math
 
@@ -332,7 +333,9 @@ def test_a_new_planogram_keeps_grams_and_decodes_by_the_new_list() -> None:
 
 
 def test_a_tray_that_comes_with_the_goods() -> None:
-    rig = Rig(site(ONE), [2500.0], containers_g={"one": (180.0,)})
+    planogram = site(ONE)
+    lanes = tuple(dataclasses.replace(lane, containers_g=(180.0,)) for lane in planogram.lanes)
+    rig = Rig(dataclasses.replace(planogram, lanes=lanes), [2500.0])
     rig.run(5)
     rig.loads_g[0] += 180.0
     said = rig.run(5)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from edge.core.instant import US_PER_MIN, US_PER_S
-from edge.core.inventory.ledger import Ledger, Mass, Step, TagEvent, make_step
-from edge.core.inventory.pair import UNKNOWN, Estimate, Level, Pair, Tag, Why, estimate
+from edge.core.instant import US_PER_HOUR, US_PER_MIN, US_PER_S
+from edge.core.inventory.ledger import Ledger, Step, TagEvent, make_step
+from edge.core.inventory.pair import NO_STRANGERS, UNKNOWN, Estimate, Level, Pair, Strangers, Tag, Why, estimate
+from edge.core.inventory.plan import Plan
 from edge.core.inventory.pmf import CERTAIN, Pmf, blended, convolve, mode, normalized
 from edge.core.inventory.trust import Trust
 from edge.core.part import LaneLevel, LaneStep, PlaceHealth, TagBelief
@@ -20,8 +21,11 @@ from edge.core.site import AntennaRole, Site
 
 MISSED_STEP = 0.05  # true moves over a live lane that weight does not tell
 CHANCE_STEP = 0.05  # a false tag move and an unrelated fitting step coincide
-ODDS_CAP = 50.0  # the own doubt never becomes certainty
+ODDS_CAP = 1000.0  # the own doubt never becomes certainty
+ASTRAY_ODDS = 7.0  # false moves to a shelf where the goods do not belong, for each true one
+PRIOR_STEPS = 6.0
 HOMECOMING_US = 3 * US_PER_MIN
+UNVOUCHED_HOMECOMING_US = US_PER_HOUR  # no scale saw it leave, none sees it return
 NEWCOMER_US = 60 * US_PER_S  # so long a tag that was never seen before may be placed anew without having moved
 HOME_ODDS = 0.3  # a tag that comes back this doubtful had never left
 FORGET_DEPARTED_US = 10 * US_PER_MIN
@@ -46,6 +50,7 @@ class Fusion:
         self.dirty: set[Key] = set()
         self.warm: dict[Key, int] = {}  # pairs that time alone changes → when evidence last touched them
         self.trust = Trust()
+        self.step_trust = {put: Trust(PRIOR_STEPS) for put in (True, False)}
         self.moved_tags: dict[str, tuple[str, str] | None] = {}
         self.down: dict[Key, str] = {}  # (shelf, source) → cause
         self._ledgers: dict[str, Ledger] = {}
@@ -58,41 +63,23 @@ class Fusion:
     def use(self, site: Site) -> None:
         """Take this planogram as given from now on."""
         self.site = site
-        self._tagged = {product.gtin for product in site.products if product.tagged}
-        self._antennas = {a.shelf for r in site.readers for a in r.antennas if a.role is AntennaRole.SHELF}
-        self._lane_products: dict[str, dict[str, tuple[str, ...]]] = {}
-        self._weighed: dict[str, set[str]] = {}
-        for lane in site.lanes:
-            products = lane.gtins or site.shelf_by_id[lane.shelf].products
-            self._lane_products.setdefault(lane.shelf, {})[lane.id] = products
-            self._weighed.setdefault(lane.shelf, set()).update(products)
-        self._whole = {
-            shelf.id
-            for shelf in site.shelves
-            if shelf.products and self._weighed.get(shelf.id, set()).issuperset(shelf.products)
-        }
+        self.plan = Plan(site)
 
     def is_tagged(self, gtin: str) -> bool:
         """Whether items of this product carry tags by the catalogue."""
-        return gtin in self._tagged
+        return self.plan.is_tagged(gtin)
 
     def weighed(self, shelf: str, gtin: str) -> bool:
         """Whether a live lane would show a move of this product at this shelf."""
-        return (shelf, "weight") not in self.down and (
-            gtin in self._weighed.get(shelf, ()) or (shelf in self._whole and not self._is_home(shelf, gtin))
-        )
+        return (shelf, "weight") not in self.down and self.plan.over_lane(shelf, gtin)
 
     def seen_by_tags(self, shelf: str, gtin: str) -> bool:
         """Whether tags would show a move of this product at this shelf."""
-        return gtin in self._tagged and shelf in self._antennas and (shelf, "rfid") not in self.down
+        return self.plan.in_antenna(shelf, gtin) and (shelf, "rfid") not in self.down
 
     def sensed(self, shelf: str, gtin: str) -> bool:
         """Whether any sensor is meant to see this product here (alive or not)."""
-        return gtin in self._weighed.get(shelf, ()) or (gtin in self._tagged and shelf in self._antennas)
-
-    def _is_home(self, shelf: str, gtin: str) -> bool:
-        place = self.site.shelf_by_id.get(shelf)
-        return place is not None and gtin in place.products
+        return self.plan.on_lane(shelf, gtin) or self.plan.in_antenna(shelf, gtin)
 
     def pair(self, shelf: str, gtin: str) -> Pair:
         """The pair, made on first use."""
@@ -100,7 +87,7 @@ class Fusion:
         pair = self.pairs.get(key)
         if pair is None:
             # what nobody tagged and nobody counted is unknown at home, and nothing elsewhere
-            unknown = gtin not in self._tagged and self._is_home(shelf, gtin)
+            unknown = not self.plan.is_tagged(gtin) and self.plan.is_home(shelf, gtin)
             pair = self.pairs[key] = Pair(shelf, gtin, None if unknown else CERTAIN)
             self.on_shelf.setdefault(shelf, []).append(pair)
             self.of_product.setdefault(gtin, []).append(pair)
@@ -112,7 +99,7 @@ class Fusion:
         if ledger is None:
             ledger = self._ledgers[shelf] = Ledger(
                 lambda gtin: self.seen_by_tags(shelf, gtin),
-                lambda gtin: UNTAGGED_OF_TAGGED if gtin in self._tagged else 1.0,
+                lambda gtin: UNTAGGED_OF_TAGGED if self.plan.is_tagged(gtin) else 1.0,
             )
         return ledger
 
@@ -156,8 +143,8 @@ class Fusion:
         shelf = belief.shelf or ""
         tag = self.tags[belief.epc] = Tag(belief.gtin, shelf, belief.at_us)
         odds = self.trust.odds(belief.probability)
-        vouched, _ = self.ledger(shelf).vouch(belief.at_us, belief.gtin, 1, self._mass(shelf, belief.gtin))
-        if vouched:
+        vouched, step = self.ledger(shelf).vouch(belief.at_us, belief.gtin, 1, self.plan.mass(shelf, belief.gtin))
+        if step is not None:
             odds *= CHANCE_STEP / (vouched + MISSED_STEP)
         else:
             tag.is_new = True
@@ -167,9 +154,12 @@ class Fusion:
         self._arrive(tag, belief)
 
     def _is_correction(self, tag: Tag, belief: TagBelief) -> bool:
-        if not tag.is_new or belief.at_us - tag.since_us > NEWCOMER_US:
+        if not tag.is_new:
             return False
-        return not self.ledger(tag.shelf).expects(tag.gtin, -1)
+        goes_home = not self.plan.is_home(tag.shelf, tag.gtin) and self.plan.is_home(belief.shelf or "", tag.gtin)
+        if belief.at_us - tag.since_us > NEWCOMER_US and not goes_home:
+            return False
+        return not self.ledger(tag.shelf).expects(belief.at_us, tag.gtin, -1)
 
     def _corrected(self, tag: Tag, belief: TagBelief) -> None:
         """A tag heard for the first time is soon placed better: nothing has moved, so no scale has to vouch."""
@@ -182,12 +172,13 @@ class Fusion:
     def _is_homecoming(self, tag: Tag, belief: TagBelief) -> bool:
         """Whether a tag that comes back to where it was had only seemed to leave."""
         shelf = belief.shelf or ""
-        if self.ledger(shelf).expects(tag.gtin, 1):
+        if self.ledger(shelf).expects(belief.at_us, tag.gtin, 1):
             return False  # it was put back: a step speaks for that
         if shelf == tag.origin and tag.odds_at(belief.at_us) >= HOME_ODDS:
             return True
-        recent = shelf == tag.left_shelf and belief.at_us - tag.left_us <= HOMECOMING_US
-        return recent and self.weighed(shelf, tag.gtin)
+        within_us = HOMECOMING_US if tag.left is not None else UNVOUCHED_HOMECOMING_US
+        recent = shelf == tag.left_shelf and belief.at_us - tag.left_us <= within_us
+        return recent and (self.weighed(shelf, tag.gtin) or (tag.shelf != "" and self.weighed(tag.shelf, tag.gtin)))
 
     def _came_home(self, tag: Tag, belief: TagBelief) -> None:
         """It had only seemed to leave: the ghost at its origin is the tag itself."""
@@ -197,6 +188,7 @@ class Fusion:
         tag.shelf, tag.odds = home.shelf, 0.0
         if self.weighed(home.shelf, tag.gtin):
             self.trust.label(tag.told, true=False)
+            self.trust.ended(belief.at_us - tag.since_us)
         if tag.left is not None:
             self._relieve(self.ledger(home.shelf).refund(tag.left, tag.gtin, -1), tag.left)
         tag.left, tag.left_shelf = None, ""
@@ -220,7 +212,7 @@ class Fusion:
             self._drop_ghost(tag, belief.epc)
             standing = 0.0
         left_odds = self._leave_speaks(tag, belief) if tag.shelf else 1.0
-        came_odds = self._arrival_speaks(tag, belief) if target else 1.0
+        came_odds = self._arrival_speaks(tag, belief) * self._astray(tag, target) if target else 1.0
         if tag.origin:
             odds = standing * came_odds
         else:
@@ -252,22 +244,22 @@ class Fusion:
         odds, _ = self._speaks(belief.shelf or "", tag.gtin, 1, belief)
         return odds
 
+    def _astray(self, tag: Tag, target: str) -> float:
+        """Goods are rarely laid where they do not belong; what seems to go home from there was at home before."""
+        if not self.plan.is_home(target, tag.gtin):
+            return ASTRAY_ODDS
+        return 1.0 if not tag.shelf or self.plan.is_home(tag.shelf, tag.gtin) else 1.0 / ASTRAY_ODDS
+
     def _speaks(self, shelf: str, gtin: str, sign: int, belief: TagBelief) -> tuple[float, Step | None]:
         """What weight says of a tag change: factor on the odds that it is false, and the step that spoke for it."""
         ledger = self.ledger(shelf)
-        vouched, step = ledger.vouch(belief.at_us, gtin, sign, self._mass(shelf, gtin))
-        if vouched:
+        vouched, step = ledger.vouch(belief.at_us, gtin, sign, self.plan.mass(shelf, gtin))
+        if step is not None:
             return CHANCE_STEP / (vouched + MISSED_STEP), step
         if sign < 0:
             self._absorb(self.pair(shelf, gtin), sign)
         ledger.unexplained(TagEvent(belief.at_us, gtin, sign, belief.epc))
-        return (1.0 / MISSED_STEP if self.weighed(shelf, gtin) else 1.0), None
-
-    def _mass(self, shelf: str, gtin: str) -> Mass:
-        product = self.site.product_by_gtin.get(gtin)
-        if product is None:
-            return Mass()
-        return Mass(product.unit_mass_g, product.mass_sd_g, 1 if gtin in self._weighed.get(shelf, ()) else 2)
+        return (1.0 / (MISSED_STEP + vouched) if self.weighed(shelf, gtin) else 1.0), None
 
     def _absorb(self, pair: Pair, sign: int) -> None:
         """A tag change without a step is what the offset had been standing for, where there is one of that kind."""
@@ -295,7 +287,7 @@ class Fusion:
         self._touch(pair)
 
     def _doubt(self, tag: Tag, odds: float, at_us: int) -> None:
-        tag.odds, tag.odds_us = min(odds, ODDS_CAP), at_us
+        tag.odds, tag.odds_us, tag.stubborn = min(odds, ODDS_CAP), at_us, self.trust.stubborn
 
     def _drop_ghost(self, tag: Tag, epc: str) -> None:
         home = self.pairs.get((tag.origin, tag.gtin))
@@ -307,19 +299,27 @@ class Fusion:
 
     def step(self, told: LaneStep) -> None:
         """A settled, decoded change of weight."""
-        for gtin in self._lane_products.get(told.shelf, {}).get(told.lane, ()):
+        for gtin in self.plan.lanes(told.shelf).get(told.lane, ()):
             pair = self.pair(told.shelf, gtin)
             level = pair.levels.get(told.lane)
             if level is not None and level.at_us < told.at_us:
                 self._fold_level(pair, told.at_us)
                 del pair.levels[told.lane]
                 self._touch(pair)
-        step = make_step(told.at_us, told.candidates, told.lane)
-        step.delta_g, step.sd_g = told.delta_g, told.sd_g
+        step = self._make_step(told)
         self.enter(told.shelf, step)
         for gtin, quantity, probability in told.candidates[:3]:
             text = f"weight of lane {told.lane} changed by {told.delta_g:+.1f} g ± {told.sd_g:.1f} g: {quantity:+d}"
             self.pair(told.shelf, gtin).why.append(Why(told.at_us, "weight", text, quantity, probability))
+
+    def _make_step(self, told: LaneStep) -> Step:
+        """The open step of a change, believed as far as changes told like it have turned out to be goods."""
+        probability = min(1.0, sum(p for _, _, p in told.candidates))
+        doubt = self.step_trust[told.delta_g > 0].odds(probability)
+        scale = 1.0 / (1.0 + doubt) / probability if probability > 0.0 else 0.0
+        step = make_step(told.at_us, tuple((g, n, p * scale) for g, n, p in told.candidates), told.lane)
+        step.delta_g, step.sd_g, step.told = told.delta_g, told.sd_g, probability
+        return step
 
     def enter(self, shelf: str, step: Step) -> None:
         """Add an open step (of weight, of a person) to a shelf."""
@@ -332,7 +332,7 @@ class Fusion:
 
     def level(self, told: LaneLevel) -> None:
         """An absolute weight of a lane that carries one product."""
-        if len(self._lane_products.get(told.shelf, {}).get(told.lane, ())) != 1:
+        if len(self.plan.lanes(told.shelf).get(told.lane, ())) != 1:
             return  # on mixed lanes absolute weight would count the evidence twice
         pair = self.pair(told.shelf, told.gtin)
         before = pair.levels.get(told.lane)
@@ -341,7 +341,7 @@ class Fusion:
             pair.as_of_us = told.at_us
             text = f"weight of lane {told.lane} is {told.mean:.2f} ± {told.sd:.2f} items"
             pair.why.append(Why(told.at_us, "weight", text, round(told.mean)))
-            self._touch(pair)
+        self._touch(pair)  # the same weight later speaks of the tags that moved meanwhile
 
     def _fold_level(self, pair: Pair, now_us: int) -> None:
         """A plateau ends: what its absolute weight taught of goods without tags is kept, once.
@@ -360,7 +360,7 @@ class Fusion:
         """Lanes whose absolute weights together count this pair; 0 where one of them is mixed or weight is down."""
         if (pair.shelf, "weight") in self.down:
             return 0
-        lanes = [p for p in self._lane_products.get(pair.shelf, {}).values() if pair.gtin in p]
+        lanes = [p for p in self.plan.lanes(pair.shelf).values() if pair.gtin in p]
         return len(lanes) if all(len(products) == 1 for products in lanes) else 0
 
     # --- people, health, time -----------------------------------------------------------------------------------------
@@ -405,19 +405,23 @@ class Fusion:
         """Distribution of the count of one pair."""
         ledger = self._ledgers.get(pair.shelf)
         steps = ledger.contribution(pair.gtin, now_us) if ledger and ledger.steps else CERTAIN
-        return pair.pmf(now_us, steps, self.n_level_lanes(pair) if pair.levels else 0, self._foreign(pair))
+        return pair.pmf(now_us, steps, self.n_level_lanes(pair) if pair.levels else 0, self._strangers(pair))
 
     def estimate(self, pair: Pair, now_us: int) -> Estimate:
         """The numbers of one pair."""
         previous = pair.published.on_hand if pair.published else None
         return estimate(self.distribution(pair, now_us), previous)
 
-    def _foreign(self, pair: Pair) -> bool:
-        """Whether an item that does not belong here is believed to lie on the shelf and may press on the lane."""
-        return bool(pair.levels) and any(
-            other.tags > 0 and other.gtin not in self._weighed.get(pair.shelf, ())
-            for other in self.on_shelf[pair.shelf]
-        )
+    def _strangers(self, pair: Pair) -> Strangers:
+        """Tagged items believed on the shelf that do not belong there, by what they add to the lane of this pair."""
+        if not pair.levels:
+            return NO_STRANGERS
+        unit_g, masses = self.plan.unit_mass_g(pair.gtin), list[float]()
+        for other in self.on_shelf[pair.shelf]:
+            if other.tags > 0 and not self.plan.on_lane(pair.shelf, other.gtin):
+                mass_g = self.plan.unit_mass_g(other.gtin)
+                masses += [mass_g / unit_g if unit_g > 0 else 0.0] * other.tags
+        return Strangers.of(masses, len(self.plan.lanes(pair.shelf))) if masses else NO_STRANGERS
 
     def total(self, pairs: Iterable[Pair], now_us: int) -> Pmf:
         """Distribution of the sum over pairs."""
@@ -441,6 +445,9 @@ class Fusion:
                 spoken = ledger.products()
                 for gtin, rest in ledger.close(now_us):
                     self._fold_steps(shelf, gtin, rest)
+                for outcome in ledger.outcomes:
+                    self.step_trust[outcome.put].label(outcome.told, true=outcome.true, weight=outcome.weight)
+                ledger.outcomes.clear()
                 self.dirty.update(key for gtin in spoken if (key := (shelf, gtin)) in self.pairs)
         for key, touched_us in list(self.warm.items()):
             pair = self.pairs[key]
@@ -478,6 +485,8 @@ class Fusion:
         self.dirty.add(key)
         if pair.warm:
             self.warm[key] = JUST_NOW
+        if not self.plan.on_lane(pair.shelf, pair.gtin):  # it may press on the lanes of others
+            self.dirty.update((other.shelf, other.gtin) for other in self.on_shelf[pair.shelf] if other.levels)
 
     def _touch_places(self, tag: Tag) -> None:
         for shelf in (tag.shelf, tag.origin):

@@ -20,6 +20,8 @@ KEEP_US = 150 * US_PER_S  # tags depart within 45 s (p95); thrice that, and the 
 KEEP_LONGEST_US = 4 * KEEP_US  # on a shelf that never rests
 VOUCH_BEFORE_US = 20 * US_PER_S  # a tag may be seen elsewhere before the lane it left has come to rest
 PATIENT_US = 15 * US_PER_S  # no tag can be expected to be missed sooner
+VOUCH_LATE = 0.03  # a step tags should have followed by now speaks for a late one no more than this
+EXPECTS_FROM = 0.3
 CLAIM_US = 120 * US_PER_S  # staff fetch first and press the button later, or the other way round
 HALVING_US = 8 * US_PER_S  # then the chance that a true move is still unnoticed halves this often
 RESTART_PATIENCE_US = 60 * US_PER_S  # after a restart a whole inventory round must have come first
@@ -63,6 +65,7 @@ class Step:
     sd_g: float = 0.0
     used: dict[str, int] = field(default_factory=dict)
     claimed: int = 0  # items that a person has said to have taken
+    told: float = 0.0  # probability that it was goods and no hand, as the scale told it
 
     def remaining(self, hypothesis: Hypothesis) -> int:
         """Signed items of a hypothesis that tags have not confirmed."""
@@ -122,6 +125,16 @@ def make_step(
     return Step(at_us, lane, source, hypotheses, none)
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a closed step turned out to be: goods that were put (`put`) or taken, as told with this probability."""
+
+    told: float
+    put: bool
+    true: bool
+    weight: float
+
+
 @dataclass(slots=True)
 class TagEvent:
     """A tag change at this shelf that no step vouches for (yet)."""
@@ -143,6 +156,7 @@ class Ledger:
         self._awaits, self._untagged_share = awaits, untagged_share
         self.steps: list[Step] = []
         self.recheck_us = 0
+        self.outcomes: list[Outcome] = []
         self._events: deque[TagEvent] = deque(maxlen=ON_SHELF_LIMIT)
 
     def enter(self, step: Step) -> list[TagEvent]:
@@ -167,7 +181,7 @@ class Ledger:
         best: Step | None = None
         best_weight = 0.0
         for step in self.steps:
-            weight = step.can_vouch(gtin, sign)
+            weight = step.can_vouch(gtin, sign) * max(VOUCH_LATE, step.fade(at_us))
             if weight > best_weight and (best is None or best_weight < 0.5):
                 best, best_weight = step, weight
         if best is None:
@@ -200,9 +214,9 @@ class Ledger:
                 return step, weight
         return None, 0.0
 
-    def expects(self, gtin: str, sign: int) -> bool:
+    def expects(self, at_us: int, gtin: str, sign: int) -> bool:
         """Whether an open step waits for a tag event of this product and direction."""
-        return any(step.can_vouch(gtin, sign) > 0.5 for step in self.steps)
+        return any(step.can_vouch(gtin, sign) * step.fade(at_us) > EXPECTS_FROM for step in self.steps)
 
     def refund(self, step: Step, gtin: str, sign: int) -> list[TagEvent]:
         """A tag change that this step had vouched for was none: another unexplained one may be what it meant."""
@@ -257,10 +271,28 @@ class Ledger:
             if fresh or any(h.gtin in held for h in step.hypotheses):
                 kept.append(step)
                 continue
+            self._judge(step)
             gtins = dict.fromkeys(h.gtin for h in step.hypotheses)
             closed += [(g, self._rest(step, g, now_us, unseen)) for g in gtins if not self._balanced(g)]
         self.steps = kept
         return closed
+
+    def _judge(self, step: Step) -> None:
+        """Where tags would have shown it, a closed step of weight turns out to have been goods, or a hand.
+
+        What was soon undone says little: tags might not have noticed either.
+        """
+        if step.source != "weight" or step.claimed or not step.hypotheses:
+            return
+        if not all(self._awaits(h.gtin) for h in step.hypotheses):
+            return
+        if any(step.used.values()):
+            self.outcomes.append(Outcome(step.told, step.delta_g > 0, True, 1.0))
+            return
+        undone = [s.at_us for s in self.steps if s.lane == step.lane and s.delta_g * step.delta_g < 0]
+        after_us = min((abs(at_us - step.at_us) for at_us in undone), default=KEEP_US)
+        noticed = 1.0 - 0.5 ** (max(0, after_us - PATIENT_US) / HALVING_US)
+        self.outcomes.append(Outcome(step.told, step.delta_g > 0, False, noticed))
 
     def products(self) -> set[str]:
         """Products that an open step speaks of."""

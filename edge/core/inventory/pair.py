@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge.core.fact import JsonValue
-from edge.core.instant import US_PER_MIN, US_PER_S
 from edge.core.inventory.ledger import Step
 from edge.core.inventory.pmf import (
     CERTAIN,
@@ -25,6 +25,7 @@ from edge.core.inventory.pmf import (
     quantile,
     weighted,
 )
+from edge.core.inventory.trust import HALVING_US, STUBBORN_HALVING_US, STUBBORN_SHARE
 
 TAG_RESIDUAL = 0.0005  # chance that a long-settled tag belief is wrong all the same
 LUMPED_BELOW = 0.1  # rarer doubts are summed into one Poisson number
@@ -33,9 +34,9 @@ UNKNOWN: Pmf = dict.fromkeys(range(UNKNOWN_UP_TO + 1), 1.0 / (UNKNOWN_UP_TO + 1)
 LEVEL_TAIL = 0.03  # an absolute weight is off (foreign item, drift, hand) this often
 LEVEL_SD_FLOOR = 0.04  # items; no lane is better than this in a store
 FOREIGN_SPAN = 20.0  # items that a foreign object may look like
-DOUBT_HALVING_US = 20 * US_PER_S  # fading of a radio path lasts 4-40 s: a belief that stays is true …
-STUBBORN_SHARE, STUBBORN_HALVING_US = 0.12, 5 * US_PER_MIN  # … but for a few
 SETTLED_ODDS = 1e-3
+STRANGERS_MOST = 4
+MOVED_MOST = 3
 WHY_KEPT = 6
 
 
@@ -70,6 +71,7 @@ class Tag:
     origin: str = ""
     odds: float = 0.0
     odds_us: int = 0
+    stubborn: float = STUBBORN_SHARE  # of such false beliefs, the share that lasts for minutes
     left: Step | None = None  # the weight step that vouched for its leaving `left_shelf`
     left_shelf: str = ""
     left_us: int = 0
@@ -81,8 +83,8 @@ class Tag:
         age_us = now_us - self.odds_us
         if age_us <= 0:
             return self.odds
-        soon: float = (1.0 - STUBBORN_SHARE) * 0.5 ** (age_us / DOUBT_HALVING_US)
-        late: float = STUBBORN_SHARE * 0.5 ** (age_us / STUBBORN_HALVING_US)
+        soon: float = (1.0 - self.stubborn) * 0.5 ** (age_us / HALVING_US)
+        late: float = self.stubborn * 0.5 ** (age_us / STUBBORN_HALVING_US)
         return self.odds * (soon + late)
 
 
@@ -93,6 +95,31 @@ class Level:
     at_us: int
     mean: float
     sd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """What tagged goods of elsewhere may add to an absolute weight: (items of the lane's own, probability) in `loads`.
+
+    `known` is False where the mass of one of them is not known, or they are too many to think through.
+    """
+
+    loads: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    known: bool = True
+
+    @staticmethod
+    def of(masses_in_items: Sequence[float], n_lanes: int) -> Strangers:
+        """Each lies on any of the shelf's lanes alike, or beside them. Masses (items of the lane's own); 0: unknown."""
+        if not all(masses_in_items) or len(masses_in_items) > STRANGERS_MOST:
+            return Strangers(known=False)
+        here = 1.0 / (n_lanes + 1)
+        loads = [(0.0, 1.0)]
+        for mass in masses_in_items:
+            loads = [(load + on * mass, p * (here if on else 1.0 - here)) for load, p in loads for on in (0, 1)]
+        return Strangers(tuple(loads))
+
+
+NO_STRANGERS = Strangers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,28 +202,43 @@ class Pair:
             out = convolve(out, bernoullis(doubtful))
         return convolve(out, {certain: 1.0})
 
-    def pmf(self, now_us: int, steps: Pmf, n_lanes: int, foreign: bool) -> Pmf:
-        """Distribution of the count; `steps` is what the shelf's open steps add."""
+    def pmf(self, now_us: int, steps: Pmf, n_lanes: int, strangers: Strangers) -> Pmf:
+        """Distribution of the count; `steps` is what the shelf's open steps add, `strangers` may press on its lanes."""
         offset = self.offset
         if offset is None:
             offset = UNKNOWN if self.tags == 0 else CERTAIN
         out = not_negative(convolve(convolve(self.tag_pmf(now_us), steps), offset))
         if not n_lanes or len(self.levels) < n_lanes:
             return out
-        return self._with_levels(out, foreign)
+        return self._with_levels(out, self._since_levels(strangers))
 
-    def _with_levels(self, out: Pmf, foreign: bool) -> Pmf:
+    def _since_levels(self, strangers: Strangers) -> Strangers:
+        """Tags that moved since the lanes were weighed: that no step told of it is counted with the tags already."""
+        at_us = min(level.at_us for level in self.levels.values())
+        left = sum(tag.odds_us > at_us for tag in self.ghosts.values())
+        came = sum(tag.odds_us > at_us for tag in self.soft.values())
+        shifts = range(-min(came, MOVED_MOST), min(left, MOVED_MOST) + 1)
+        if len(shifts) == 1:
+            return strangers
+        share = 1.0 / len(shifts)
+        loads = tuple((load + shift, p * share) for load, p in strangers.loads for shift in shifts)
+        return Strangers(loads, strangers.known)
+
+    def _with_levels(self, out: Pmf, strangers: Strangers) -> Pmf:
         mean = sum(level.mean for level in self.levels.values())
         sd = max(LEVEL_SD_FLOOR, math.sqrt(sum(level.sd**2 for level in self.levels.values())))
-        tail = 0.5 if foreign else LEVEL_TAIL
+        tail = LEVEL_TAIL if strangers.known else 0.5
         peak = max(0, round(mean))
         # the own estimate never rules out what the scale says outright
         near = range(max(0, peak - 2), peak + 3)
         out = blended(out, dict.fromkeys(near, 1.0 / len(near)), 0.01)
         density = 1.0 / (sd * math.sqrt(2.0 * math.pi))
-        return weighted(
-            out, lambda n: (1.0 - tail) * density * math.exp(-0.5 * ((n - mean) / sd) ** 2) + tail / FOREIGN_SPAN
-        )
+
+        def likelihood(n: int) -> float:
+            fits = sum(share * math.exp(-0.5 * ((n + more - mean) / sd) ** 2) for more, share in strangers.loads)
+            return (1.0 - tail) * density * fits + tail / FOREIGN_SPAN
+
+        return weighted(out, likelihood)
 
 
 def estimate(pmf: Pmf, previous: int | None) -> Estimate:

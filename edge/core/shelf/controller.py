@@ -347,6 +347,15 @@ class Controller:
             at = upto
         return found[-PASSED_MAX:]
 
+    def reach_g(self, plateau: Plateau) -> float:
+        """How far (g) the weight went from its last rest on the way to this one; infinite where that is forgotten."""
+        lane, stop = plateau.lane, self._done
+        moved_us = int(self._moved_us[lane])
+        if not stop or moved_us <= self._t_us[0]:
+            return math.inf
+        weight_g, _ = self._weights(lane, stop, moved_us)
+        return float(np.abs(weight_g - self.level_g[lane]).max()) if len(weight_g) else math.inf
+
     def _learn_noise(self, lane: int, weight_g: NDArray[np.float64], t_us: NDArray[np.int64]) -> bool:
         """Noise of a lane not yet weighed, from differences of neighbours: a slowly moving load does not spoil it."""
         if t_us[-1] - t_us[0] < LEARN_US or len(t_us) < 2 * REST_ROWS:

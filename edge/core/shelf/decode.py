@@ -44,6 +44,7 @@ PRIOR_TIDY: Final = 0.7  # staff clear out strangers, then restock
 TIDY_UNITS: Final = 2
 LEG_UNITS: Final = 3  # between two moments of a burst no more than this moves
 PRIOR_PASSED: Final = 0.5  # a level held for a moment on the way was the goods' own, not a hand's
+REACH_SHARE: Final = 0.7  # of the lighter thing: ten samples a second may miss the very bottom
 _TAKEN = (0.62, 0.20, 0.08, 0.035, 0.02)
 _TAKEN_DECAY = 0.6  # each further unit in one go
 _ADDED = (0.62, 0.12, 0.05, 0.04, 0.04, 0.04, 0.03, 0.03)
@@ -52,6 +53,11 @@ _SAME_TAKEN, _SAME_ADDED = 0.55, 0.85  # several in one go are of one product, t
 SINGLE_MAX: Final = 80
 MIXED_SINGLE_MAX: Final = 30
 _COMBINED_MAX: Final = {2: 6, 3: 5, 4: 4, 5: 4, 6: 3}  # items of several products in one go, by number of products
+
+
+def is_exchange(items: Items) -> bool:
+    """Whether something went and something came."""
+    return any(quantity > 0 for _, quantity in items) and any(quantity < 0 for _, quantity in items)
 
 
 class Verdict(Enum):
@@ -188,12 +194,19 @@ class Decoder:
         return named
 
     def decode(
-        self, delta_g: float, var_g2: float, weighed: Sequence[Weighed] = (), passed: Sequence[tuple[float, float]] = ()
+        self,
+        delta_g: float,
+        var_g2: float,
+        weighed: Sequence[Weighed] = (),
+        passed: Sequence[tuple[float, float]] = (),
+        reach_g: float = math.inf,
     ) -> Decoded:
         """The posterior of a settled change of `delta_g` whose measurement has the variance `var_g2` (g²).
 
         Each of `weighed` may have come or gone alone, or with units of the lane's own products. `passed` are levels
         held for a moment on the way, as (change so far in g, variance in g²): several picks in quick succession.
+        `reach_g` is how far the weight went meanwhile: one thing cannot be exchanged for another without going as far
+        as the lighter of them weighs. The beat of a compressor with the samples rests at a few grams, like a swap.
         """
         noise_g2 = var_g2 + (SPAN_SHARE * delta_g) ** 2
         found: list[tuple[float, Items]] = []
@@ -204,6 +217,8 @@ class Decoder:
             self._compare(found, off_g, thing_g2, thing)
         if passed:
             found += self._by_way_of([*passed, (delta_g, var_g2)])
+        if reach_g < math.inf:
+            found = [(log, items) for log, items in found if self._is_in_reach(items, reach_g)]
         nothing = _log_density(delta_g, self._nothing_sd_g**2 + var_g2, PRIOR_NOTHING)
         prior_else = PRIOR_ELSE_ADDED if delta_g > 0 else PRIOR_ELSE_TAKEN
         other = math.log(prior_else / ELSE_SCALE_G * math.sqrt(2.0 * math.pi)) - abs(delta_g) / ELSE_SCALE_G
@@ -215,6 +230,13 @@ class Decoder:
         total = sum(merged.values()) + p_nothing + p_else
         ranked = sorted(((items, p / total) for items, p in merged.items()), key=lambda entry: -entry[1])
         return Decoded(tuple(ranked[:12]), p_nothing / total, p_else / total)
+
+    def _is_in_reach(self, items: Items, reach_g: float) -> bool:
+        if not is_exchange(items):
+            return True
+        moved = {gtin for gtin, _ in items}
+        lightest_g = min((unit.mass_g for unit in self.units if unit.gtin in moved), default=0.0)
+        return lightest_g * REACH_SHARE <= reach_g
 
     def _compare(
         self,

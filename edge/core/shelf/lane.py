@@ -11,7 +11,18 @@ from edge.core.fact import JsonValue
 from edge.core.facts import ItemPicked, ItemPutBack
 from edge.core.part import LaneLevel, LaneStep, Signal
 from edge.core.shelf.controller import Plateau
-from edge.core.shelf.decode import FOREIGN, LOT_SHARE, SPAN_SHARE, Decoded, Decoder, Items, Unit, Verdict, Weighed
+from edge.core.shelf.decode import (
+    FOREIGN,
+    LOT_SHARE,
+    SPAN_SHARE,
+    Decoded,
+    Decoder,
+    Items,
+    Unit,
+    Verdict,
+    Weighed,
+    is_exchange,
+)
 from edge.core.site import Lane, Product
 
 FACT_CONFIDENCE: Final = 0.55
@@ -42,7 +53,6 @@ class LaneState:
     count: int | None = None
     zero_drift_g: float = 0.0
     guests: list[Guest] = field(default_factory=list)
-    containers_g: tuple[float, ...] = ()
     held_g: float | None = None
     held_since_us: int = 0
     decoded: Decoded | None = None
@@ -73,17 +83,27 @@ class LaneState:
         self.held_g, self.decoded = None, None
 
     def decode(
-        self, plateau: Plateau, in_hands: Sequence[Weighed], passed: Callable[[], Sequence[tuple[float, float]]]
+        self,
+        plateau: Plateau,
+        in_hands: Sequence[Weighed],
+        passed: Callable[[], Sequence[tuple[float, float]]],
+        reach_g: Callable[[], float],
     ) -> Decoded:
-        """The posterior of the change to this plateau; once a held level. `passed` is asked where that is not clear."""
+        """The posterior of the change to this plateau; once a held level.
+
+        `passed` is asked where that is not clear, `reach_g` where something seems to have been exchanged.
+        """
         if self.decoded is None:
             weighed = [*in_hands, *self._strangers_out()]
-            for mass_g in self.containers_g:
+            for mass_g in self.lane.containers_g:
                 sd_g = max(1.0, 0.01 * mass_g)
                 weighed += [Weighed(((FOREIGN, sign),), sign * mass_g, sd_g) for sign in (1, -1)]
-            decoded = self.decoder.decode(plateau.delta_g, plateau.delta_var_g2, weighed)
+            change = (plateau.delta_g, plateau.delta_var_g2)
+            decoded = self.decoder.decode(*change, weighed)
+            if decoded.verdict is Verdict.ITEMS and is_exchange(decoded.best[0]):
+                decoded = self.decoder.decode(*change, weighed, reach_g=reach_g())
             if len(self.units) > 1 and decoded.verdict is Verdict.ITEMS and decoded.best[1] < CLEAR:
-                decoded = self.decoder.decode(plateau.delta_g, plateau.delta_var_g2, weighed, passed())
+                decoded = self.decoder.decode(*change, weighed, passed(), reach_g())
             self.decoded = decoded
         return self.decoded
 
@@ -225,8 +245,8 @@ def _candidates(decoded: Decoded, gtin: str) -> tuple[tuple[str, int, float], ..
     return tuple((name, n, round(p, 4)) for name, n, p in found if p >= CANDIDATE_MIN and name != FOREIGN)
 
 
-def make_lane(lane: Lane, products: Mapping[str, Product], containers_g: tuple[float, ...] = ()) -> LaneState:
+def make_lane(lane: Lane, products: Mapping[str, Product]) -> LaneState:
     """The state of a lane nothing is known of yet. Products without a unit mass take no part in decoding."""
     known = [products[gtin] for gtin in lane.gtins if products[gtin].unit_mass_g > 0.0]
     units = tuple(Unit(product.gtin, product.unit_mass_g, product.mass_sd_g) for product in known)
-    return LaneState(lane, units, Decoder(units), containers_g=containers_g)
+    return LaneState(lane, units, Decoder(units))

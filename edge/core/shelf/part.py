@@ -32,7 +32,9 @@ from edge.core.site import Lane, Site
 
 SILENT_US: Final = 15 * US_PER_S  # as the drivers' own patience
 PUT_REST_US: Final = 750_000
-ODD_PUT_REST_US: Final = 1_100_000  # several units, or none that anybody carries: rather a hand
+ODD_REST_US: Final = 1_100_000  # several units at once that nobody carries, a doubtful mixture taken: rather a hand
+DOUBTFUL_PUT_REST_US: Final = 2_000_000
+DOUBTFUL: Final = 0.95
 UNSURE_REST_US: Final = 2_500_000  # no fact comes of it, so it may wait until the hand is surely gone
 FOREIGN_REST_US: Final = 20 * US_PER_S
 LEVEL_US: Final = US_PER_HOUR
@@ -70,16 +72,9 @@ class Shelves:
 
     COMMANDS: ClassVar[frozenset[str]] = frozenset({"tare_lane", "span_lane", "set_calibrations"})
 
-    def __init__(
-        self,
-        site: Site,
-        calibrations: Mapping[CellKey, Calibration],
-        containers_g: Mapping[str, tuple[float, ...]] | None = None,
-    ) -> None:
-        """`containers_g`: masses of trays and boxes that may come to or go from a lane, by lane id."""
+    def __init__(self, site: Site, calibrations: Mapping[CellKey, Calibration]) -> None:
         self._site = site
         self._calibrations = dict(calibrations)
-        self._containers_g = dict(containers_g or {})
         self._devices: dict[str, _Device] = {}
         self._hands = Hands()
         self._places = Places()
@@ -96,7 +91,7 @@ class Shelves:
         self._places.plan(site.lanes)
 
     def _make(self, lane: Lane, site: Site) -> LaneState:
-        return make_lane(lane, site.product_by_gtin, self._containers_g.get(lane.id, ()))
+        return make_lane(lane, site.product_by_gtin)
 
     # --- for people ---------------------------------------------------------------------------------------------------
 
@@ -236,7 +231,10 @@ class Shelves:
             return self._first(device, state, plateau)
         rested_us = state.hold(plateau)
         in_hands = self._hands.candidates(state.lane.gtins, plateau.until_us) if plateau.delta_g > 0 else ()
-        decoded = state.decode(plateau, in_hands, lambda: device.controller.passed(plateau))
+        controller = device.controller
+        decoded = state.decode(
+            plateau, in_hands, lambda: controller.passed(plateau), lambda: controller.reach_g(plateau)
+        )
         verdict = decoded.verdict
         if verdict is Verdict.NOTHING:
             # The old level and the new are two measurements of the same load: under vibration neither is exact.
@@ -254,12 +252,15 @@ class Shelves:
         if verdict is Verdict.ELSE:
             return FOREIGN_REST_US
         items, probability = decoded.best
+        doubtful = probability < DOUBTFUL
         if probability < FACT_CONFIDENCE:
             return UNSURE_REST_US
         if delta_g < 0:
-            return 0
+            return ODD_REST_US if doubtful and len(items) > 1 else 0
         units = sum(quantity for _, quantity in items)
-        return PUT_REST_US if units == 1 or self._hands.carries(items) else ODD_PUT_REST_US
+        if units == 1 or self._hands.carries(items):
+            return PUT_REST_US
+        return DOUBTFUL_PUT_REST_US if doubtful else ODD_REST_US
 
     def _first(self, device: _Device, state: LaneState, plateau: Plateau) -> list[Signal]:
         self._calm(device, state, plateau)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import edge.runtime
+from edge.core.fact import kind_of
 from edge.core.facts import Conversion, Crossings, Occupancy
 from edge.core.footfall import MOST_MISSED, Footfall
 from edge.core.instant import US_PER_S, Instant
@@ -211,14 +212,42 @@ def test_frames_that_come_too_fast_for_the_inference_degrade_their_door() -> Non
             runtime.step()
             assert runtime.engine.parts.footfall.people is None
             slow.go.set()
-            async with asyncio.timeout(10):
-                while shown(health) != ("online", ""):
-                    await asyncio.sleep(0.001)
+            await shows(health, ("online", ""))
             runtime.step()
             assert runtime.engine.parts.footfall.people == 0
             counting.cancel()
 
     asyncio.run(main())
+
+
+def test_frames_of_a_wrong_size_stop_the_count_with_a_degraded_fact() -> None:
+    async def main() -> None:
+        plan = SITE | {"doors": [{"device": DOOR, "inward": "+x"}]}
+        async with gateway(site=plan) as bench:
+            runtime, health = bench.services.runtime, bench.services.health
+            runtime.emit(DeviceStatus(DOOR, runtime.clock_us(), DeviceState.ONLINE))
+            runtime.step()
+            counting = asyncio.create_task(runtime.infer(DoorInference(lambda _: "+x")))
+            t_us = np.arange(5, dtype=np.int64) * 100_000
+            runtime.emit(Frames(DOOR, 0, t_us, np.full((5, 16, 16), 2200, np.int16)))
+            await shows(health, ("degraded", "inference"))
+            assert "16x16" in health.devices[DOOR].detail
+            runtime.step()
+            assert runtime.engine.parts.footfall.people is None
+            await runtime.journal.flush()
+            told = [row for row in runtime.journal.read(1, 10_000) if kind_of(row.type) == "device.Degraded"]
+            assert (told[0].fields["device"], told[0].fields["cause"]) == (DOOR, "inference")
+            runtime.emit(frames(False, 1))
+            await shows(health, ("online", ""))
+            counting.cancel()
+
+    asyncio.run(main())
+
+
+async def shows(health: Health, wanted: tuple[str, str]) -> None:
+    async with asyncio.timeout(30):
+        while shown(health) != wanted:
+            await asyncio.sleep(0.001)
 
 
 def shown(health: Health) -> tuple[str, str]:

@@ -15,6 +15,7 @@ _PARAMETERS = {
     "tenant": {"description": "Tenant, [a-z0-9-]+."},
     "store": {"description": "Store, [a-z0-9-]+."},
     "gtin": {"description": "GTIN-14."},
+    "zone": {"description": "A zone of the planogram"},
     "id": {"description": "Device id, [a-z0-9-]+."},
 }
 

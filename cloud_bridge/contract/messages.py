@@ -162,6 +162,30 @@ _STATE = tuple(
         ),
         ("state-device", "state/device/{id}", "How a device is; an empty payload deletes.", {}, {"state": "online"}),
         (
+            "state-offers",
+            "state/offers/{zone}",
+            "What is offered to everybody in a zone, true in stock and time; codes are given out by the store alone.",
+            {"promotions": {"type": "array", "items": {"type": "object"}}},
+            {
+                "zone": "z-1",
+                "zone_name": "Tea",
+                "store_name": "Aoyama",
+                "promotions": [
+                    {
+                        "promotion": "p-1",
+                        "gtin": "04569951000003",
+                        "name": "Green tea",
+                        "titles": {"en": "Fresh today"},
+                        "price_minor": 980,
+                        "currency": "JPY",
+                        "url": "https://shop.example/tea",
+                        "value_minor": 150,
+                        "on_hand": 3,
+                    }
+                ],
+            },
+        ),
+        (
             "state-gateway",
             "state/gateway",
             "The gateway; `backlog` announces the range that drains behind live facts: no gap until it is done.",

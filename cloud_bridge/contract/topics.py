@@ -17,6 +17,7 @@ STORE_WRITES = (
     "events/+",
     "state/stock/+",
     "state/device/+",
+    "state/offers/+",
     "state/gateway",
     "birth",
     "connection",

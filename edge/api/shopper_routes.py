@@ -7,7 +7,6 @@ here can be bought from here.
 from __future__ import annotations
 
 import io
-import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,12 +17,11 @@ from fastapi.responses import FileResponse
 from edge.api.desk import AtDesk, Desk, zone_name
 from edge.api.problems import Problem
 from edge.core.fact import JsonValue
-from edge.core.gtin import gtin_fault, normalize_gtin
+from edge.core.gtin import gtin_of_code
 
 router = APIRouter()
 PAGES: Final = Path(__file__).parent / "shopper"
 QR_KEPT: Final = 256
-_DIGITAL_LINK: Final = re.compile(r"(?:https?://[^/]+)?/?(?:.*/)?01/(\d{8,14})(?:[/?].*)?\Z")  # GS1 Digital Link 1.2
 _FILES: Final = {
     "page.css": "text/css",
     "page.js": "text/javascript",
@@ -41,11 +39,10 @@ _FOR_PAGES: Final = {
 
 def gtin_of(code: str) -> str:
     """14 digits of a GTIN or a GS1 Digital Link. Raises Problem naming what is wrong."""
-    link = _DIGITAL_LINK.match(code)
-    digits = link.group(1) if link else code.strip()
-    if fault := gtin_fault(digits):
-        raise Problem(422, "invalid_gtin", f"code = {code[:60]!r}: {fault}", "Scan the code again.")
-    return normalize_gtin(digits)
+    try:
+        return gtin_of_code(code)
+    except ValueError as fault:
+        raise Problem(422, "invalid_gtin", f"code = {code[:60]!r}: {fault}", "Scan the code again.") from None
 
 
 def product_row(desk: Desk, gtin: str, url: str = "") -> dict[str, Any]:

@@ -38,6 +38,7 @@ from edge.core.plain import PlainError, build
 
 STORE_COLUMNS = ("tenant", "store", "epoch", "complete_to", "promised", "missing", "online", "refused")
 SERVER_DAYS = 365.0
+SHOPPER_PAGE = Path(__file__).parents[1] / "api" / "shopper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ async def _start_api(
     import uvicorn  # noqa: PLC0415 (only who serves pays for it)
 
     from cloud_bridge.ingest.service import make_service  # noqa: PLC0415
+    from cloud_bridge.ingest.shopper import make_shopper  # noqa: PLC0415
     from edge.api.app import Server, bind  # noqa: PLC0415
 
     directory, consumer = options.directory, platform.consumer
@@ -130,6 +132,8 @@ async def _start_api(
     _write(certificate, authority.server_certificate(made, names, SERVER_DAYS))
     enrolments = Enrolments(directory, authority)
     app = make_service(platform.store, consumer, enrolments, api_token(directory), read_places(directory))
+    # Before the rest, which is mounted at the root.
+    app.router.routes[:0] = make_shopper(platform.store, SHOPPER_PAGE).routes
     config = uvicorn.Config(
         app,
         log_level="warning",

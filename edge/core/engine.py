@@ -80,6 +80,7 @@ class Engine:
         self._readers = frozenset(reader.device for reader in site.readers)
         self._catalogued = parts.inventory.site
         self._touched: dict[str, Instant] = {}  # documents that the last steps changed, in order
+        self._now = Instant(0, 0)  # of the last step
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -174,6 +175,7 @@ class Engine:
 
     def _route(self, signals: Iterable[Signal], now: Instant) -> list[Fact]:
         """Lead signals onward until only facts are left; evidence ends in the inventory."""
+        self._now = now
         facts: list[Fact] = []
         batch = list(signals)
         while batch:
@@ -210,16 +212,20 @@ class Engine:
     def drain_documents(self) -> dict[str, JsonValue]:
         """Retained documents that changed: topic suffix → document."""
         touched, self._touched = self._touched, {}
+        touched |= {f"offers/{zone}": self._now for zone in sorted(self.parts.promotions.drain_changed())}
         return {suffix: self._document(suffix, now) for suffix, now in touched.items()}
 
     def all_documents(self, now: Instant) -> dict[str, JsonValue]:
         """Every document, for a start."""
         suffixes = [f"stock/{gtin}" for gtin in self.site.product_by_gtin]
         suffixes += [f"device/{device_id}" for device_id in self.parts.fleet.device_ids()]
+        suffixes += [f"offers/{zone}" for zone in sorted(self.parts.promotions.zones())]
         return {suffix: self._document(suffix, now) for suffix in suffixes}
 
     def _document(self, suffix: str, now: Instant) -> JsonValue:
         kind, _, key = suffix.partition("/")
+        if kind == "offers":
+            return self.parts.promotions.document(key, now)
         if kind == "device":
             return cast("JsonValue", self.parts.fleet.document(key))
         return cast("JsonValue", self.parts.inventory.stock_document(key, now))

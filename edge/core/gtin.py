@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 GTIN_LENGTHS = (8, 12, 13, 14)
+_DIGITAL_LINK = re.compile(r"(?:https?://[^/]+)?/?(?:.*/)?01/(\d{8,14})(?:[/?].*)?\Z")  # GS1 Digital Link 1.2, 4.6
 
 
 def check_digit(digits: str) -> int:
@@ -26,3 +29,9 @@ def normalize_gtin(text: str) -> str:
     if fault:
         raise ValueError(fault)
     return text.zfill(14)
+
+
+def gtin_of_code(code: str) -> str:
+    """14 digits of what a scanner read: a GTIN or a GS1 Digital Link. Raises ValueError with `gtin_fault`'s words."""
+    link = _DIGITAL_LINK.match(code)
+    return normalize_gtin(link.group(1) if link else code.strip())

@@ -93,18 +93,22 @@ class Promotions:
         self._on_hand: dict[str, dict[str, int]] = {}
         self._zones_of: dict[str, set[str]] = {}
         self._dirty: set[str] = set()
+        self._changed: set[str] = set()
+        self._told: dict[str, frozenset[tuple[str, str]]] = {}
+        self._look_us: int | None = None
         self._plan(site)
 
     def _plan(self, site: Site) -> None:
+        self._site = site
         self._zones = frozenset(zone.id for zone in site.zones)
         self._products = frozenset(site.product_by_gtin)
         self._timezone = ZoneInfo(site.store.timezone)
 
     def replan(self, site: Site, now: Instant) -> list[Signal]:
         """Another planogram: promotions of zones that are gone simply find nobody there."""
-        del now
         self._plan(site)
         self._version += 1
+        self._look_again(now, self.zones())
         return []
 
     def stock(self, fact: OnHandChanged) -> None:
@@ -112,6 +116,7 @@ class Promotions:
         self._on_hand.setdefault(fact.gtin, {})[fact.shelf] = fact.on_hand
         for zone in self._zones_of.get(fact.gtin, ()):
             self._stock_versions[zone] = self._stock_versions.get(zone, 0) + 1
+            self._changed.add(zone)
 
     def on_hand(self, gtin: str) -> int:
         """Items of a product on all shelves."""
@@ -124,6 +129,43 @@ class Promotions:
     def edges_us(self, zone: str) -> list[int]:
         """Wall times at which promotions of the zone begin and end."""
         return [us for p in self._promotions.values() if p.zone == zone for us in (p.starts_us, p.ends_us)]
+
+    def zones(self) -> set[str]:
+        """Zones that have a promotion, true now or not."""
+        return {promotion.zone for promotion in self._promotions.values()}
+
+    def drain_changed(self) -> set[str]:
+        """Zones whose document is another one than before."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def document(self, zone: str, now: Instant) -> JsonValue:
+        """What is offered to everybody in a zone now, for pages that the gateway does not serve; None for no zone.
+
+        It has no codes: a code is one person's, and given out by the store alone.
+        """
+        names = {one.id: one.name or one.id for one in self._site.zones}
+        if zone not in names:
+            return None
+        rows: list[JsonValue] = []
+        for promotion, gtin in self.eligible(zone, now):
+            product = self._site.product_by_gtin.get(gtin)
+            if product is not None and not promotion.segment:
+                row: dict[str, JsonValue] = {"promotion": promotion.id, "gtin": gtin, "name": product.name}
+                row["titles"] = {"": promotion.title, **promotion.titles}
+                row |= {"price_minor": product.price_minor, "currency": product.currency, "url": product.url}
+                rows.append(row | {"value_minor": promotion.value_minor, "on_hand": self.on_hand(gtin)})
+        return {"zone": zone, "zone_name": names[zone], "store_name": self._site.store.name, "promotions": rows}
+
+    def _look_again(self, now: Instant, changed: set[str]) -> None:
+        """Documents of these zones are other ones; the clock may change all of them with the next minute."""
+        self._changed |= changed
+        self._told = {zone: self._true_in(zone, now) for zone in self.zones()}
+        lasts_us = US_PER_MIN - now.wall_us % US_PER_MIN
+        self._look_us = now.mono_us + lasts_us if self._promotions else None
+
+    def _true_in(self, zone: str, now: Instant) -> frozenset[tuple[str, str]]:
+        return frozenset((promotion.id, gtin) for promotion, gtin in self.eligible(zone, now))
 
     def promotions(self) -> list[Promotion]:
         """All that are set."""
@@ -203,7 +245,6 @@ class Promotions:
 
     def execute(self, command: Command, now: Instant) -> list[Signal]:
         """``set_promotions {promotions: [...]}`` and ``set_rules {rules: [...]}`` replace all of them."""
-        del now
         if command.name == "erase_subject":
             subject = command.args.get("subject_id")
             if not isinstance(subject, str) or not 1 <= len(subject) <= 64:
@@ -219,8 +260,10 @@ class Promotions:
             self.rules = [self._rule(row, f"rules[{index}]") for index, row in enumerate(rows)]
         else:
             promotions = [self._parse(row, f"promotions[{index}]") for index, row in enumerate(rows)]
+            before = self.zones()
             self._promotions = {promotion.id: promotion for promotion in promotions}
             self._index()
+            self._look_again(now, before | self.zones())
         self._version += 1
         self._dirty.add(name)
         return []
@@ -271,11 +314,13 @@ class Promotions:
     # --- Part -------------------------------------------------------------------------------------------------------
 
     def tick(self, now: Instant) -> list[Signal]:
-        del now
+        told = self._told
+        self._look_again(now, set())
+        self._changed |= {zone for zone, true in self._told.items() if told.get(zone) != true}
         return []
 
     def next_deadline_us(self) -> int | None:
-        return None
+        return self._look_us
 
     def drain_said(self) -> Said:
         said: Said = {}
@@ -294,7 +339,6 @@ class Promotions:
         self._dirty.add("erasures")
 
     def restore(self, said: Mapping[str, JsonValue], now: Instant) -> None:
-        del now
         rows = said.get("promotions")
         for row in rows if isinstance(rows, list) else []:
             promotion = build(Promotion, row if isinstance(row, dict) else _older(row))
@@ -303,6 +347,7 @@ class Promotions:
         rules, erasures = said.get("rules"), said.get("erasures")
         self.rules = rules if isinstance(rules, list) else []
         self.erasures = [str(one) for one in erasures] if isinstance(erasures, list) else []
+        self._look_again(now, self.zones())
 
     def internals(self) -> JsonValue:
         return None

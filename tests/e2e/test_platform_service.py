@@ -50,6 +50,7 @@ def test_the_platform_answers_what_its_stores_told(tmp_path: Path) -> None:
             settings = UplinkSettings(hosts=(told["mqtt"],), client_id="s1", platform_keys=told["keys"])
             async with wired_store(tmp_path, settings) as store:
                 store.view.set(f"stock/{GTIN}", 1, {"on_hand": 16, "available": 15})
+                store.view.set("offers/z-1", 1, {"zone": "z-1", "promotions": [{"promotion": "p-1"}]})
                 await store.add(40)
                 await until(lambda: store.journal.acked_seq == 40, 60)
                 await until(lambda: not store.uplink._dirty, 60)
@@ -70,6 +71,11 @@ def test_the_platform_answers_what_its_stores_told(tmp_path: Path) -> None:
         promise = f"/v1/promise/s1/{GTIN}?tenant=t1"
         wait_until(lambda: ask(told, promise)[0] == 200, 60, "the retained state")
         assert json.loads(ask(told, promise)[1])["available"] == 15
+        mirrored = "/s/t1/s1/v1/offers?zone=z-1"  # for shoppers: nobody is asked who they are
+        wait_until(lambda: ask(told, mirrored, "")[0] == 200, 60, "the retained offers")
+        assert json.loads(ask(told, mirrored, "")[1])["promotions"] == [{"promotion": "p-1", "why_not": []}]
+        assert "page.js" in ask(told, "/s/t1/s1/z-1", "")[1]
+        assert ask(told, "/s/t1/s2/v1/offers?zone=z-1", "")[0] == 404
         assert ask(told, "/v1/promise/s1/04569951000003?tenant=t1")[0] == 404
         assert "gtin" in ask(told, "/v1/who-has/1234?tenant=t1")[1]
         assert json.loads(ask(told, "/v1/footfall?tenant=t1&from_us=0&to_us=1")[1]) == []

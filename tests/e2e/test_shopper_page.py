@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import socket
 from collections.abc import AsyncIterator
@@ -14,8 +15,12 @@ import pytest
 import segno
 import uvicorn
 from axe_playwright_python.async_playwright import Axe
+from fastapi import FastAPI
 from playwright.async_api import Page, async_playwright
 
+from cloud_bridge.ingest.shopper import make_shopper
+from cloud_bridge.ingest.store import Arrivals, SqliteStore
+from edge.api import shopper_routes
 from edge.core.ports import Command
 from tests.e2e.shopper_store import OFFERS, STORE, stock_up
 from tests.unit.api_support import TEA, Bench, gateway
@@ -187,3 +192,46 @@ def test_the_page_stays_light() -> None:
     """It is opened on mobile data, by a phone that is five years old: 40 kB in all, before compression."""
     folder = Path(__file__).parents[2] / "edge/api/shopper"
     assert sum(file.stat().st_size for file in folder.iterdir()) < 48_000
+
+
+def test_the_platforms_page_shows_what_the_store_mirrored() -> None:
+    """A phone on mobile data: the same page, from another address, without codes and without consent."""
+
+    async def main() -> None:
+        async with gateway(site=STORE) as bench:
+            stock_up(bench)
+            runtime = bench.services.runtime
+            await runtime.execute(Command("c", "set_promotions", {"promotions": OFFERS}))
+            engine, now = runtime.engine, bench.clock.now()
+            told = {name: document for name, (_, document) in runtime.view.documents().items()}
+            assert told["offers/z-1"] == engine.all_documents(now)["offers/z-1"]
+            stock_document = {"gtin": TEA, "name": "Aoyama", "on_hand": 3}
+        store = SqliteStore(None)
+        await store.open()
+        states = {"offers/z-1": told["offers/z-1"], f"stock/{TEA}": stock_document}
+        await store.write(Arrivals(states={("t-1", "s-1", name): json.dumps(one) for name, one in states.items()}))
+        app = FastAPI()
+        app.include_router(make_shopper(store, Path(shopper_routes.__file__).parent / "shopper"))
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        async with async_playwright() as player:
+            browser = await player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = await (await browser.new_context(locale="en")).new_page()
+            await page.goto(f"http://127.0.0.1:{listener.getsockname()[1]}/s/t-1/s-1/z-1")
+            await page.get_by_text("First flush, fresh today").wait_for()
+            assert await page.locator("#offers .card").count() == 2  # the third is not in stock
+            await page.get_by_text("join the store's Wi-Fi").wait_for()
+            assert not await page.get_by_role("button", name="Yes, give me codes").is_visible()
+            await page.locator("#code").fill(TEA)
+            await page.get_by_role("button", name="Look", exact=True).click()
+            await page.locator("#product").get_by_text("3 in stock here").wait_for()
+            await page.evaluate("navigator.serviceWorker.ready.then(() => 1)")
+            await page.goto(page.url.replace("z-1", "z-9"))
+            await page.get_by_text("No offers here right now.").wait_for()
+            await browser.close()
+        server.should_exit = True
+        await serving
+        await store.close()
+
+    asyncio.run(main())

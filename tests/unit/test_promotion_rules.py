@@ -93,3 +93,33 @@ def test_wrong_rules_are_refused_by_name(changes: dict[str, Any], words: str) ->
     part = Promotions(load_site(site()))
     with pytest.raises(CommandRejected, match=words):
         part.execute(Command("1", "set_promotions", promotions(**changes)), Instant(0, 0))
+
+
+def test_the_mirrored_document_follows_stock_time_and_plan() -> None:
+    part = Promotions(load_site(site(store=STORE | {"timezone": "Europe/Berlin"})))
+    part.stock(on_hand(3))
+
+    def at(clock: str) -> Instant:
+        wall_us = int(datetime.fromisoformat(f"2026-11-22T{clock}").replace(tzinfo=BERLIN).timestamp()) * US_PER_S
+        return Instant(wall_us, wall_us)
+
+    def shown(clock: str) -> list[Any]:
+        document: Any = part.document("front", at(clock))
+        return [(row["promotion"], row["on_hand"]) for row in document["promotions"]]
+
+    assert part.next_deadline_us() is None
+    part.execute(Command("1", "set_promotions", promotions(hours=["10:00", "20:00"])), at("09:58:30"))
+    (name,) = (promotion.id for promotion in part.promotions())
+    assert (part.drain_changed(), shown("09:58:30")) == ({"front"}, [])
+    assert part.next_deadline_us() == at("09:59:00").mono_us
+    part.tick(at("09:59:00"))
+    assert part.drain_changed() == set()
+    part.tick(at("10:00:00"))
+    assert (part.drain_changed(), shown("10:00:00")) == ({"front"}, [(name, 3)])
+    part.stock(on_hand(2))
+    assert (part.drain_changed(), shown("10:00:01")) == ({"front"}, [(name, 2)])
+    part.execute(Command("2", "set_promotions", promotions(segment="members")), at("10:01:00"))
+    assert shown("10:01:00") == []  # what some may have is nobody else's to read
+    part.execute(Command("3", "set_promotions", {"promotions": []}), at("10:02:00"))
+    assert (part.drain_changed(), part.next_deadline_us()) == ({"front"}, None)
+    assert part.document("nowhere", at("10:02:00")) is None

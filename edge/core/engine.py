@@ -205,9 +205,11 @@ class Engine:
 
     def drain_said(self) -> Said:
         """Entries of the said state that changed, as ``part/key``."""
-        return {
-            f"{name}/{key}": value for name, part in self._named.items() for key, value in part.drain_said().items()
-        }
+        said: Said = {}
+        for name, part in self._named.items():
+            for key, value in part.drain_said().items():
+                said[f"{name}/{key}"] = value
+        return said
 
     def drain_documents(self) -> dict[str, JsonValue]:
         """Retained documents that changed: topic suffix → document."""

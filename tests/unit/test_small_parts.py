@@ -216,6 +216,8 @@ def test_an_asset_enters_moves_and_leaves_without_flapping() -> None:
         facts += [s for s in hear(part, second, -80, -60) if isinstance(s, Fact)]
     entered = [(fact.zone, fact.from_zone) for fact in facts if isinstance(fact, ZoneEntered)]
     assert entered == [("front", ""), ("back", "front")]
+    assert part.next_deadline_us() <= 159 * US_PER_S  # never late; where it was early it looks again
+    assert part.tick(at(158)) == []
     assert part.next_deadline_us() == 159 * US_PER_S
     left = [s for s in part.tick(at(159)) if isinstance(s, ZoneLeft)]
     assert [fact.zone for fact in left] == ["back"]

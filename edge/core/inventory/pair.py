@@ -16,12 +16,11 @@ from edge.core.inventory.ledger import Step
 from edge.core.inventory.pmf import (
     CERTAIN,
     Pmf,
-    bernoullis,
     blended,
     convolve,
+    counted,
     mode,
     not_negative,
-    poisson,
     quantile,
     weighted,
 )
@@ -197,10 +196,7 @@ class Pair:
                 more += here
             else:
                 doubtful.append(here)
-        out = convolve(poisson(fewer, -1), poisson(more))
-        if doubtful:
-            out = convolve(out, bernoullis(doubtful))
-        return convolve(out, {certain: 1.0})
+        return counted(certain, fewer, more, doubtful)
 
     def pmf(self, now_us: int, steps: Pmf, n_lanes: int, strangers: Strangers) -> Pmf:
         """Distribution of the count; `steps` is what the shelf's open steps add, `strangers` may press on its lanes."""

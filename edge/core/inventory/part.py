@@ -401,6 +401,8 @@ class Inventory:
     def drain_said(self) -> Said:
         """Changed entries: ``p/`` pairs, ``t/`` tags, ``h/`` unknown shelves, ``k/`` catalogue, books and inbox."""
         out: Said = {}
+        if not (self._said or self.fusion.moved_tags or self._books.changed or self.inbox.changed):
+            return out
         for key in sorted(self._said):
             kind, _, name = key.partition("/")
             if kind == "p":

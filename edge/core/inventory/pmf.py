@@ -1,6 +1,7 @@
 """Small distributions over whole numbers, as sparse mappings ``{value: probability}`` that sum to 1.
 
 Counts on a shelf are small and mostly certain: a dictionary of a few entries is faster than an array and reads better.
+They are values: nobody changes one in place, so a function may give back what it was given.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ def normalized(weights: Pmf) -> Pmf:
     if total <= 0.0:
         return {0: 1.0}
     least = PRUNE_BELOW * total
-    kept = {value: weight / total for value, weight in weights.items() if weight >= least}
-    scale = sum(kept.values())
-    return kept if scale == 1.0 else {value: weight / scale for value, weight in kept.items()}
+    if min(weights.values()) < least:
+        weights = {value: weight for value, weight in weights.items() if weight >= least}
+        total = sum(weights.values())
+    return {value: weight / total for value, weight in weights.items()}
 
 
 def convolve(left: Pmf, right: Pmf) -> Pmf:
@@ -29,8 +31,8 @@ def convolve(left: Pmf, right: Pmf) -> Pmf:
     if len(right) == 1:
         left, right = right, left
     if len(left) == 1:
-        ((shift, _),) = left.items()
-        return {value + shift: weight for value, weight in right.items()} if shift else dict(right)
+        shift = next(iter(left))
+        return {value + shift: weight for value, weight in right.items()} if shift else right
     out: Pmf = {}
     known, addends = out.get, list(right.items())
     for a, weight_a in left.items():
@@ -40,25 +42,35 @@ def convolve(left: Pmf, right: Pmf) -> Pmf:
     return normalized(out)
 
 
-def bernoullis(probabilities: Iterable[float]) -> Pmf:
-    """Distribution of how many of some independent events happen (Poisson-binomial)."""
-    out: Pmf = {0: 1.0}
-    for probability in probabilities:
-        out = convolve(out, {0: 1.0 - probability, 1: probability})
-    return out
+def counted(certain: int, fewer: float, more: float, doubtful: Iterable[float]) -> Pmf:
+    """A number that is `certain` but for many rare doubts and some single ones, all independent.
+
+    `fewer` and `more` are the means of two Poisson numbers; `doubtful` the probabilities of single items on top
+    (Poisson-binomial).
+    """
+    down, up = _poisson(fewer), _poisson(more)
+    lowest = certain - len(down) + 1
+    weights = [0.0] * (len(down) + len(up) - 1)
+    for missing, share in enumerate(reversed(down)):
+        for surplus, weight in enumerate(up):
+            weights[missing + surplus] += share * weight
+    for probability in doubtful:
+        none = 1.0 - probability
+        weights = [a * none + b * probability for a, b in zip((*weights, 0.0), (0.0, *weights), strict=True)]
+    return normalized(dict(enumerate(weights, lowest)))
 
 
-def poisson(mean: float, sign: int = 1) -> Pmf:
-    """Poisson distribution, mirrored for sign -1; the tail beyond 1e-7 is cut."""
+def _poisson(mean: float) -> list[float]:
+    """Weights of 0, 1, 2 …; the tail beyond 1e-7 is cut."""
     if mean < PRUNE_BELOW:
-        return {0: 1.0}
-    out: Pmf = {}
+        return [1.0]
+    out = []
     weight, value = math.exp(-mean), 0
     while weight > PRUNE_BELOW or value < mean:
-        out[sign * value] = weight
+        out.append(weight)
         value += 1
         weight *= mean / value
-    return normalized(out)
+    return out
 
 
 def not_negative(pmf: Pmf) -> Pmf:

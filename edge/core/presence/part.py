@@ -166,22 +166,17 @@ class Presence:
     def _fold(self, now_us: int) -> Iterator[Signal]:
         """All that is pending, of all readers at once, by width of the EPC."""
         pending, self._pending, self._pending_rows = self._pending, {}, 0
-        by_width: dict[int, list[tuple[TagReads, NDArray[np.int32]]]] = {}
+        by_width: dict[int, tuple[list[TagReads], list[NDArray[np.int32]]]] = {}
         for (device, width), batches in pending.items():
-            antennas = self._places.antenna_of(device, _joined([batch.antenna for batch in batches]))
-            parts = by_width.setdefault(width, [])
-            start = 0
-            for batch in batches:
-                parts.append((batch, antennas[start : start + len(batch)]))
-                start += len(batch)
-        for parts in by_width.values():
-            antennas = _joined([mine for _, mine in parts])
-            seen_us = _joined([batch.seen_us for batch, _ in parts])
-            epc, rssi_cdbm = (
-                _joined([batch.epc for batch, _ in parts]),
-                _joined([batch.rssi_cdbm for batch, _ in parts]),
-            )
-            count = _joined([batch.count for batch, _ in parts])
+            parts = by_width.setdefault(width, ([], []))
+            parts[0].extend(batches)
+            parts[1].append(self._places.antenna_of(device, _joined([batch.antenna for batch in batches])))
+        for batches, by_device in by_width.values():
+            antennas = _joined(by_device)
+            seen_us = _joined([batch.seen_us for batch in batches])
+            epc = _joined([batch.epc for batch in batches])
+            rssi_cdbm = _joined([batch.rssi_cdbm for batch in batches])
+            count = _joined([batch.count for batch in batches])
             self.counts.reads += len(antennas)
             good = (antennas >= 0) & (seen_us >= now_us - STALE_US)
             if not good.all():

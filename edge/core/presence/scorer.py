@@ -78,9 +78,9 @@ class LearnedScorer:
         one += (w.tag_1 @ tags)[:, None]
         np.maximum(one, 0, out=one)
         two = (w.slot_2 @ one.reshape(-1, k * n)).reshape(-1, k, n)
-        two += (w.pool_2 @ one.max(axis=1) + w.tag_2 @ tags)[:, None]
+        two += (w.pool_2 @ np.maximum.reduce(one, axis=1) + w.tag_2 @ tags)[:, None]
         np.maximum(two, 0, out=two)
-        absent = np.maximum(w.absent_pool @ two.max(axis=1) + w.absent_tag @ tags, 0)
+        absent = np.maximum(w.absent_pool @ np.maximum.reduce(two, axis=1) + w.absent_tag @ tags, 0)
         out = np.empty((k + 1, n), np.float32)
         out[:k] = (w.slot_out @ two.reshape(-1, k * n)).reshape(k, n)
         out[k] = (w.absent_out[:, :-1] @ absent + w.absent_out[:, -1:])[0]

@@ -24,6 +24,9 @@ C = HITS + LEVELS
 TAUS_S = np.array([2.5, 10.0, 40.0], np.float32)
 STAY_MIN_S, STAY_MAX_S = 5.0, 600.0  # memory of the stay: as long as the stay, within these bounds
 FLOOR_DB = np.float32(-16.0)  # level of a place that has not heard the tag
+LEVEL_MIN_DB, LEVEL_MAX_DB = np.float32(-40), np.float32(30)  # about the usual level of a place
+MARGIN_MAX = np.float32(6)
+TOTALLED = np.array([0, 1, 3])  # hit rates over 3 s, over 10 s and over the stay
 SHRINK = np.float32(0.03)  # hits of evidence at which level is half floor, half measured
 LOG_EPS = np.float32(0.02)
 DB_UNIT = np.float32(8.0)
@@ -305,7 +308,7 @@ class Tracks:
                 best_now = slots[sc.HIT_3S] >= slots[sc.HIT_3S].max(axis=0)
                 evidence[:K] += EXIT_BONUS * (at_exit & best_now & (slots[sc.MARGIN_10S] > -1))
             alpha = self._advance(part, places, evidence, dt_s)
-            highest = alpha.max(axis=0)
+            highest = np.maximum.reduce(alpha)
             likeliest = np.full(len(part), NOWHERE, np.int32)
             for slot in range(K):
                 np.copyto(likeliest, places[slot], where=alpha[slot] == highest)
@@ -318,9 +321,10 @@ class Tracks:
     ) -> tuple[F32, F32, F32]:
         """Slot features (F_SLOT, K, n), tag features (F_TAG, n) and seconds since the last step (n,)."""
         frozen = blind[places]
-        dt_s = np.clip((now_us - self.stepped_us[rows]) * np.float32(1e-6), 0.2, 30.0).astype(np.float32)
-        stay_s = np.clip((now_us - self.stay_us[rows]) * np.float32(1e-6), STAY_MIN_S, STAY_MAX_S).astype(np.float32)
-        stat, rate = self._smooth(rows, places, dt_s, stay_s, frozen)
+        some_frozen = bool(frozen.any())
+        dt_s = _seconds(now_us - self.stepped_us[rows], 0.2, 30.0)
+        stay_s = _seconds(now_us - self.stay_us[rows], STAY_MIN_S, STAY_MAX_S)
+        stat, rate = self._smooth(rows, places, dt_s, stay_s, frozen if some_frozen else None)
         self.stepped_us[rows] = now_us
         self.news[rows] = False
         hits = stat[:HITS]
@@ -336,18 +340,18 @@ class Tracks:
         slots[sc.BLIND] = frozen
         slots[sc.HOME] = self.homes[self.product[rows], places]
         tags = np.empty((sc.F_TAG + 1, len(rows)), np.float32)
-        if frozen.any():
+        if some_frozen:
             self.read_us[rows[blind[self.said[rows]]]] = now_us  # silence that says nothing
         tags[sc.AGE] = (now_us - self.read_us[rows]) * np.float32(1e-6) + 1
         tags[sc.STEP] = dt_s
         tags[sc.STAY] = stay_s
-        np.add(hits[[0, 1, 3]].sum(axis=1), LOG_EPS, out=tags[sc.TOTAL_3S : sc.F_TAG])
+        np.add(np.add.reduce(hits[TOTALLED], axis=1), LOG_EPS, out=tags[sc.TOTAL_3S : sc.F_TAG])
         np.log(np.minimum(tags[: sc.F_TAG], 600, out=tags[: sc.F_TAG]), out=tags[: sc.F_TAG])
         tags[sc.F_TAG] = 1
         return slots, tags, dt_s
 
     def _smooth(
-        self, rows: Rows, places: NDArray[np.int32], dt_s: F32, stay_s: F32, frozen: NDArray[np.bool_]
+        self, rows: Rows, places: NDArray[np.int32], dt_s: F32, stay_s: F32, frozen: NDArray[np.bool_] | None
     ) -> tuple[F32, F32]:
         """Take the new reads into the running rates and levels (C, K, n); also the new hit rates (K, n)."""
         all_reads, all_levels = self.reads.reshape(-1, K), self.levels.reshape(-1, K)
@@ -359,13 +363,13 @@ class Tracks:
         rate: F32 = np.minimum(reads * self.usual.inverse_hz[places] / dt_s, np.float32(2))
         levels /= np.maximum(reads, np.float32(1e-3))
         levels -= self.usual.rssi_dbm[places]
-        np.clip(levels, -40, 30, out=levels)
+        np.minimum(np.maximum(levels, LEVEL_MIN_DB, out=levels), LEVEL_MAX_DB, out=levels)
         keep = np.empty((HITS, 1, len(rows)), np.float32)
         np.divide(-dt_s, TAUS_S[:, None], out=keep[:3, 0])
         np.divide(-dt_s, stay_s, out=keep[3, 0])
         np.exp(keep, out=keep)
         gain = 1 - keep
-        if frozen.any():
+        if frozen is not None:
             keep, gain = np.where(frozen, np.float32(1), keep), np.where(frozen, np.float32(0), gain)
         stat = np.ascontiguousarray(self.stat[rows].T).reshape(C, K, -1)
         stat[:HITS] *= keep
@@ -389,29 +393,36 @@ class Tracks:
         motion = self.motion
         alpha = np.ascontiguousarray(self.alpha[rows].T)
         used = places != NOWHERE
-        evidence[:K][~used] = -np.inf
-        evidence -= evidence.max(axis=0)
+        np.copyto(evidence[:K], -np.inf, where=~used)
+        evidence -= np.maximum.reduce(evidence)
         np.exp(np.maximum(evidence, np.float32(-30), out=evidence), out=evidence)
         here = 1 - alpha[K]
         enter = np.minimum(dt_s * np.float32(motion.enter_hz), np.float32(0.5))
         leave = dt_s * np.float32(motion.leave_hz)
         move = dt_s * np.float32(motion.move_hz)
-        spread = (move * here + enter * alpha[K]) / np.maximum(used.sum(axis=0, dtype=np.float32), 1)
+        spread = (move * here + enter * alpha[K]) / np.maximum(np.add.reduce(used, dtype=np.float32), 1)
         alpha[:K] *= 1 - move - leave
         alpha[:K] += spread
         alpha[:K] *= used
         alpha[K] *= 1 - enter
         alpha[K] += leave * here
         alpha *= evidence
-        alpha /= alpha.sum(axis=0)
+        alpha /= np.add.reduce(alpha)
         self.alpha[rows] = alpha.T
         return alpha
 
 
 def _margin(strength: F32, out: F32) -> None:
     """How far each slot (K, n) stands above the best other one."""
-    best = strength.max(axis=0)
+    best = np.maximum.reduce(strength)
     is_best = strength == best
-    second = np.where(is_best, np.float32(-99), strength).max(axis=0)
+    second = np.maximum.reduce(np.where(is_best, np.float32(-99), strength))
     np.subtract(strength, np.where(is_best, second, best), out=out)
-    np.clip(out, -6, 6, out=out)
+    np.minimum(np.maximum(out, -MARGIN_MAX, out=out), MARGIN_MAX, out=out)
+
+
+def _seconds(elapsed_us: NDArray[np.int64], least_s: float, most_s: float) -> F32:
+    """Elapsed times (n,) in seconds within bounds."""
+    elapsed_s = elapsed_us * np.float32(1e-6)
+    np.minimum(np.maximum(elapsed_s, least_s, out=elapsed_s), most_s, out=elapsed_s)
+    return elapsed_s.astype(np.float32)

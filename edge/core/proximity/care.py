@@ -8,6 +8,7 @@ mean two senders.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ SUSPECT_AGAIN_US: Final = 10 * US_PER_MIN
 BONUS_DB: Final = 15.0  # waves that add up, a good antenna, a beacon that sends more than it says
 FREE_SPACE: Final = 2.0
 MIN_SAMPLES: Final = 3
+_RSSI: Final = operator.itemgetter(1)
 CONFIRM_US: Final = 5 * US_PER_S  # longer than a window: who walks fast is not in two places
 
 
@@ -39,6 +41,8 @@ class Care:
         self._since_us: dict[str, int] = {}
         self._dirty: set[str] = set()
         self._apart: list[tuple[str, str, float]] = []
+        self.deadline_us: int | None = None
+        """No zone beacon counts as silent sooner; whether one does is looked at then."""
 
     def plan(self, site: Site, model: ZoneModel) -> None:
         """Distances between scanners, where positions are known."""
@@ -53,6 +57,8 @@ class Care:
         if beacon.kind != "zone":
             return []
         self._last_us[beacon.id] = now.mono_us
+        if self.deadline_us is None:
+            self.deadline_us = now.mono_us + SILENT_US
         if beacon.id not in self._silent:
             return []
         self._silent.discard(beacon.id)
@@ -68,12 +74,9 @@ class Care:
                 self._dirty.add(beacon)
                 detail = f"not heard for {SILENT_US // US_PER_MIN} min: battery, or taken away"
                 signals.append(Offline(at_us=now.mono_us, device=beacon, cause="silent", detail=detail))
+        heard = (at_us + SILENT_US for beacon, at_us in self._last_us.items() if beacon not in self._silent)
+        self.deadline_us = min(heard, default=None)
         return signals
-
-    @property
-    def deadline_us(self) -> int | None:
-        """When the next zone beacon counts as silent."""
-        return min((at_us + SILENT_US for b, at_us in self._last_us.items() if b not in self._silent), default=None)
 
     def placed(self, beacon: Beacon, zone: str, now: Instant) -> list[Signal]:
         """Where a zone beacon is heard to be; one that stays elsewhere was moved, and would lie to phones."""
@@ -100,6 +103,9 @@ class Care:
         last_us = self._suspected_us.get(beacon.id)
         if last_us is not None and now.mono_us - last_us < SUSPECT_AGAIN_US:
             return []
+        if not self._may_be_two(track):
+            self._since_us.pop(beacon.id, None)
+            return []
         reach: dict[str, float] = {}
         for device, samples in track.samples.items():
             if len(samples) >= MIN_SAMPLES:
@@ -120,6 +126,18 @@ class Care:
                 return [SpoofingSuspected(at_us=now.mono_us, thing=beacon.id, places=[one, other], detail=detail)]
         self._since_us.pop(beacon.id, None)
         return []
+
+    def _may_be_two(self, track: Track) -> bool:
+        """Whether the strongest samples alone would keep two scanners apart; the middle ones are weaker."""
+        nearest: dict[str, float] = {}
+        for device, samples in track.samples.items():
+            if len(samples) >= MIN_SAMPLES:
+                level = max(samples, key=_RSSI)[1]
+                nearest[device] = 10 ** ((track.power_dbm + BONUS_DB - level) / (10 * FREE_SPACE))
+        return len(nearest) < 2 or any(
+            one in nearest and other in nearest and nearest[one] + nearest[other] < metres
+            for one, other, metres in self._apart
+        )
 
     # --- state ------------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ class Proximity:
         self._dirty: set[str] = set()
         self._heat = Heat()
         self._care = Care()
+        self._leaves_us: int | None = None  # nothing leaves sooner; when it does is looked at then
         self._plan(site)
 
     def _plan(self, site: Site) -> None:
@@ -104,6 +105,7 @@ class Proximity:
         self._heat.entered(beacon, zone, now)
         heard.zone, heard.since_us = zone, now_us
         self._dirty.add(beacon)
+        self._leaves_us = earliest(self._leaves_us, heard.last_us + LEAVE_US)
         return [entered, ZoneVisit(now_us, beacon, zone)]
 
     def _leave(self, beacon: str, heard: _Followed, now_us: int) -> list[Signal]:
@@ -143,11 +145,11 @@ class Proximity:
         for beacon, heard in self._heard.items():
             if heard.zone and now.mono_us - heard.last_us >= LEAVE_US:
                 signals += self._leave(beacon, heard, now.mono_us)
+        self._leaves_us = min((heard.last_us + LEAVE_US for heard in self._heard.values() if heard.zone), default=None)
         return signals + self._heat.tick(now) + self._care.tick(now)
 
     def next_deadline_us(self) -> int | None:
-        leaves = min((heard.last_us + LEAVE_US for heard in self._heard.values() if heard.zone), default=None)
-        return earliest(leaves, self._heat.deadline_us, self._care.deadline_us)
+        return earliest(self._leaves_us, self._heat.deadline_us, self._care.deadline_us)
 
     def drain_said(self) -> Said:
         said: Said = {beacon: self._said(beacon) for beacon in self._dirty}
@@ -164,6 +166,7 @@ class Proximity:
             if "/" not in beacon:
                 fields: Any = value
                 self._heard[beacon] = _Followed(zone=fields[0], since_us=fields[1], last_us=now.mono_us)
+                self._leaves_us = now.mono_us + LEAVE_US
                 self._heat.entered(beacon, fields[0], now)
 
     def internals(self) -> JsonValue:

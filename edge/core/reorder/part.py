@@ -93,6 +93,7 @@ class Reorder:
         self._day_ends_us: int | None = None
         self._done: dict[str, int] = {}
         self._changed: set[str] = set()
+        self._timers: tuple[int | None] | None = None  # when a product is next due; None: to be looked for
 
     # --- evidence -----------------------------------------------------------------------------------------------------
 
@@ -118,6 +119,7 @@ class Reorder:
                 continue
             touched[signal.gtin] = None
         if touched:
+            self._timers = None
             self._turn_day(now)
         for gtin in touched:
             self._decide(gtin, now, out)
@@ -260,6 +262,7 @@ class Reorder:
         if gtin not in self._site.product_by_gtin:
             text = f"set_reorder_policy: gtin = {gtin!r}: expected a GTIN of the catalogue"
             raise CommandRejected("unknown_gtin", text)
+        self._timers = None
         self._turn_day(now)
         item = self._item(gtin)
         item.policy = None if policy.kind is PolicyKind.NONE else policy
@@ -343,6 +346,7 @@ class Reorder:
     def tick(self, now: Instant) -> list[Signal]:
         """Turn the day, give up overdue orders, trigger what has been low for long enough."""
         out: list[Signal] = []
+        self._timers = None
         day = self._day
         self._turn_day(now)
         for gtin, item in self._items.items():
@@ -382,9 +386,11 @@ class Reorder:
 
     def next_deadline_us(self) -> int | None:
         """When `tick` has something to do."""
-        low = [i.low_since_us + DWELL_US for i in self._items.values() if i.low_since_us is not None]
-        due = [self._overdue_us(item, order) for item in self._items.values() for order in item.orders]
-        return earliest(self._day_ends_us, min(low, default=None), min(due, default=None))
+        if self._timers is None:
+            low = [i.low_since_us + DWELL_US for i in self._items.values() if i.low_since_us is not None]
+            due = [self._overdue_us(item, order) for item in self._items.values() for order in item.orders]
+            self._timers = (earliest(min(low, default=None), min(due, default=None)),)
+        return earliest(self._day_ends_us, *self._timers)
 
     # --- restarts -----------------------------------------------------------------------------------------------------
 
@@ -415,6 +421,7 @@ class Reorder:
 
     def restore(self, said: Mapping[str, JsonValue], now: Instant) -> None:
         """Take back policies, counts, open orders and demand: a cycle that was triggered stays triggered."""
+        self._timers = None
         for gtin, row in said.items():
             if not isinstance(row, dict):
                 continue

@@ -96,8 +96,10 @@ class Controller:
         zeros = [np.dot(w.zero_counts, w.g_per_count) for w in wirings]
         self._zero_g = np.array(zeros, float)
         self._counts = np.zeros((CAPACITY_ROWS, n_cells), np.int32)
+        self._weight_g = np.zeros((CAPACITY_ROWS, n))  # of the lanes, above their zeros
         self._t_us = np.zeros(CAPACITY_ROWS, np.int64)
         self._filled = self._done = 0
+        self._bad_until = 0  # rows from here on hold good samples only
         self._last_us = self._seen_us = 0
         self._stable: bool | None = None
         self.level_g = np.full(n, np.nan)
@@ -183,7 +185,10 @@ class Controller:
         if t_us[0] < self._last_us:  # the device's clock was mapped anew
             t_us = np.maximum(t_us, self._last_us)
         self._counts[self._filled : filled] = counts
+        np.subtract(counts @ self._per_count, self._zero_g, out=self._weight_g[self._filled : filled])
         self._t_us[self._filled : filled] = t_us
+        if counts.min() <= SATURATED_LOW or counts.max() >= SATURATED_HIGH:
+            self._bad_until = filled
         self._filled, self._last_us = filled, int(t_us[-1])
 
     def _make_room(self) -> None:
@@ -191,8 +196,10 @@ class Controller:
         start = min(self._done, max(0, self._filled - KEPT_ROWS))
         kept = self._filled - start
         self._counts[:kept] = self._counts[start : self._filled].copy()
+        self._weight_g[:kept] = self._weight_g[start : self._filled].copy()
         self._t_us[:kept] = self._t_us[start : self._filled].copy()
         self._filled, self._done = kept, self._done - start
+        self._bad_until = max(0, self._bad_until - start)
 
     def _advance(self, rests: Callable[[Plateau], None]) -> None:
         """Look at all rows not yet seen: in one block while all rest, in steps where something moves."""
@@ -217,8 +224,10 @@ class Controller:
         """How much more than usual all lanes of the controller tremble now: a compressor shakes all, a hand one."""
         if self._n < SHAKEN_LANES or stop <= SHAKEN_ROWS:
             return 1.0
-        weight_g = self._counts[stop - SHAKEN_ROWS - 1 : stop] @ self._per_count
-        step_g2 = np.add.reduce(np.diff(weight_g, axis=0) ** 2) / (2.0 * SHAKEN_ROWS)
+        weight_g = self._weight_g[stop - SHAKEN_ROWS - 1 : stop]
+        step_g = weight_g[1:] - weight_g[:-1]
+        step_g *= step_g
+        step_g2 = np.add.reduce(step_g) / (2.0 * SHAKEN_ROWS)
         ratio = np.sort(step_g2 / np.maximum(self._noise_g2, FLOOR_SD_G**2))
         middle = float(ratio[self._n // 2]) ** 0.5
         return min(max(1.0, middle / SHAKEN_FROM), SHAKEN_MAX) if math.isfinite(middle) else 1.0
@@ -229,8 +238,7 @@ class Controller:
         Without `note`, nothing is changed when a lane moves: the caller looks again in smaller steps.
         """
         rows = stop - start
-        off_g = self._counts[start:stop] @ self._per_count
-        off_g -= self._zero_g + self.level_g
+        off_g = self._weight_g[start:stop] - self.level_g
         mean_g = np.add.reduce(off_g) / rows
         off_g *= off_g
         worst = np.maximum.reduce(off_g)
@@ -310,19 +318,12 @@ class Controller:
 
     def _weights(self, lane: int, stop: int, from_us: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Grams above zero of a lane and their times, rows before `stop` from `from_us` on, without bad samples."""
-        wiring = self.wirings[lane]
         start = int(self._t_us[:stop].searchsorted(from_us))
-        t_us = self._t_us[start:stop]
-        if len(wiring.cells) == 1:
-            raw = self._counts[start:stop, wiring.cells[0]]
-            good = (raw > SATURATED_LOW) & (raw < SATURATED_HIGH)
-            weight_g = raw * wiring.g_per_count[0] - self._zero_g[lane]
-        else:
-            rows = self._counts[start:stop][:, list(wiring.cells)]
-            good = np.logical_and.reduce((rows > SATURATED_LOW) & (rows < SATURATED_HIGH), axis=1)
-            weight_g = rows @ np.array(wiring.g_per_count) - self._zero_g[lane]
-        if np.logical_and.reduce(good):
+        t_us, weight_g = self._t_us[start:stop], self._weight_g[start:stop, lane]
+        if start >= self._bad_until:
             return weight_g, t_us
+        rows = self._counts[start:stop][:, list(self.wirings[lane].cells)]
+        good = np.logical_and.reduce((rows > SATURATED_LOW) & (rows < SATURATED_HIGH), axis=1)
         return weight_g[good], t_us[good]
 
     def passed(self, plateau: Plateau) -> list[tuple[float, float]]:

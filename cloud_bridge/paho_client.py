@@ -22,16 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-
+from cloud_bridge.lean import without
 from cloud_bridge.proxy import Proxy, open_tunnel, read_proxy
 from cloud_bridge.settings import Endpoint, UplinkSettings
 from edge.core.errors import UplinkError
 from edge.core.ports import LinkListener, Message
+
+with without("dns"):  # paho would load dnspython (6 MiB) for SRV records, which are not used here
+    from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
+    from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
 
 SESSION_EXPIRY_S = 7 * 86_400  # as long as command ids are remembered
 DEAD_PEER_MS = 15_000

@@ -38,12 +38,14 @@ from edge.crashes import SAFE_MODE_S, CrashLog, SafeMode
 from edge.discovery import Discovery
 from edge.doors import Doors
 from edge.enrolling import HttpsDoor, enrolled_settings
+from edge.frugal import be_frugal, give_back_now_and_then
 from edge.health import Health, Notifier
 from edge.installation import Installation, kept_site
 from edge.jobs import Jobs
 from edge.journal import Journal, JournalSettings, Kept, Store, ThreadWriter
 from edge.journal.log import open_store
 from edge.logbook import Logbook
+from edge.machine import machine_identity
 from edge.metrics import Sample, gateway_samples
 from edge.network import MachineNetwork, SystemBus
 from edge.recordings import Recordings
@@ -144,18 +146,6 @@ def _device_settings(file: SettingsFile, entry: DeviceEntry) -> Any:
     return file.convert(f"device {entry.id}: settings", info.settings, entry.settings)
 
 
-def machine_identity() -> str:
-    """What tells this machine from a clone of its card: the board's serial number, else its first network address."""
-    for board in ("/sys/firmware/devicetree/base/serial-number", "/sys/class/dmi/id/product_uuid"):
-        with contextlib.suppress(OSError):
-            return Path(board).read_text(encoding="ascii", errors="replace").strip("\0\n ")
-    for interface in sorted(Path("/sys/class/net").glob("*/address")):
-        address = interface.read_text(encoding="ascii").strip()
-        if address.strip("0:"):
-            return address
-    return ""
-
-
 class Gateway:
     """One running gateway. `run` ends on `stop` or on a fatal error of the journal."""
 
@@ -246,7 +236,7 @@ class Gateway:
         start("bridge", self._run_bridge())
         start("enrolment", self.enrolment.run(functools.partial(self.health.alarm, "enrolment")))
         start("watchdog", self._feed_watchdog())
-        if self.rollout is not None:
+        if self.rollout:
             start("updates", self.rollout.run())
         start("time servers", self.network.run())
         if not self.kept.clean:
@@ -257,6 +247,7 @@ class Gateway:
             self.notify(f"READY=1\nSTATUS={self.health.status()}")
             if ready is not None:
                 ready(self)
+            start("frugal", give_back_now_and_then())
             await self._until_stopped(tasks)
             self.notify("STOPPING=1")
             await self.jobs.close()
@@ -310,11 +301,12 @@ class Gateway:
         """The boot's first facts; what was true before is shown again from the journal."""
         cause = kept.new_epoch_cause or ("start" if kept.clean else "crash")
         now = self.clock.now()
-        detail = kept.quarantined
         self.runtime.view.await_commit(self.journal.last_seq, self.engine.all_documents(now))
         self.runtime.view.committed(self.journal.last_seq)
-        restarted = Restarted(at_us=now.mono_us, boot=kept.boot, version=software_version(), cause=cause, detail=detail)
-        self.runtime.tell(restarted)
+        detail, at_us = kept.quarantined, now.mono_us
+        self.runtime.tell(
+            Restarted(at_us=at_us, boot=kept.boot, version=software_version(), cause=cause, detail=detail)
+        )
 
     async def _honour_reset(self) -> None:
         """A file named reset-claim in the state folder, which only who stands at the device can put there."""
@@ -479,6 +471,7 @@ def software_version() -> str:
 
 async def serve(path: Path, ready: Callable[[Gateway], None] | None = None) -> None:
     """Run the gateway of a settings file until SIGTERM or SIGINT. Raises what the caller shows to a person."""
+    be_frugal()
     gateway = Gateway(read_plan(path))
     gateway.crashes.arm()
     loop = asyncio.get_running_loop()

@@ -1,19 +1,16 @@
 """Schema of the journal and its migrations.
 
 Changes expand first: release N-1 must be able to read and write the file of release N, so a migration only adds
-tables, or columns with defaults. `sqlite-utils` is imported only when there is something to migrate.
+tables, or columns with defaults. A step that has to reshape a table does it by `sqlite_utils.Database(connection)` and
+imports that itself: it is 18 MiB that a gateway would carry until its next start.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sqlite_utils import Database
-
-Migration = Callable[["Database"], None]
+Migration = Callable[[sqlite3.Connection], None]
 MIGRATIONS: list[Migration] = []
 QUALITIES = ("synced", "holdover", "restored", "unset")  # stored as index
 
@@ -25,35 +22,33 @@ def migration(step: Migration) -> Migration:
 
 
 @migration
-def first_tables(db: Database) -> None:
+def first_tables(connection: sqlite3.Connection) -> None:
     """Facts, what facts have said, filter internals, small keyed values, and the journal's own cursor."""
-    db.table("fact").create(
-        {
-            "seq": int,
-            "boot": int,
-            "mono_us": int,
-            "event_us": int,
-            "record_us": int,
-            "quality": int,
-            "code": int,
-            "body": bytes,
-        },
-        pk="seq",
-        not_null={"boot", "mono_us", "event_us", "record_us", "quality", "code", "body"},
+    connection.execute(
+        """CREATE TABLE fact (
+  seq INTEGER PRIMARY KEY,
+  boot INTEGER NOT NULL,
+  mono_us INTEGER NOT NULL,
+  event_us INTEGER NOT NULL,
+  record_us INTEGER NOT NULL,
+  quality INTEGER NOT NULL,
+  code INTEGER NOT NULL,
+  body BLOB NOT NULL
+)"""
     )
     for name in ("said", "internals", "keyed", "meta"):
-        db.execute(f"CREATE TABLE {name} (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+        connection.execute(f"CREATE TABLE {name} (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file to this release's schema, each step in a transaction of its own."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version >= len(MIGRATIONS):
-        return
-    from sqlite_utils import Database  # noqa: PLC0415 (90 ms of imports that only a new file needs)
-
-    db = Database(connection)
     for number in range(version, len(MIGRATIONS)):
-        with db.atomic():
-            MIGRATIONS[number](db)
-            db.execute(f"PRAGMA user_version = {number + 1}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            MIGRATIONS[number](connection)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise

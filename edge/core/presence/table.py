@@ -100,7 +100,8 @@ class TagTable:
         rows = np.concatenate((np.array(reused, np.int32), np.arange(self.n_rows, self.n_rows + fresh, dtype=np.int32)))
         self.n_rows += fresh
         if self.n_rows > self.capacity:
-            self.capacity = min(max(2 * self.capacity, self.n_rows), self.max_rows)
+            room = self.capacity + max(1_024, self.capacity // 4)  # the columns are wide: a quarter, not twice
+            self.capacity = min(max(room, self.n_rows), self.max_rows)
             grown = np.zeros((self.capacity, 2), np.uint64)
             grown[: len(self.keys)] = self.keys
             self.keys = grown

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge.core.instant import TimeQuality
 from edge.core.observation import DeviceState
@@ -89,6 +90,22 @@ def device_samples(devices: Mapping[str, DeviceHealth], now_us: int) -> Iterator
             yield Sample(name, "counter", "Counter of the driver.", value, labels)
 
 
+def rfid_samples(status: Mapping[str, Any]) -> Iterator[Sample]:
+    """What each antenna reads now and usually, and what became of the reads. status: of `edge.core.presence`."""
+    for row in status["antennas"]:
+        labels: Labels = (("device", row["device"]), ("port", str(row["port"])), ("place", row["place"]))
+        now, usual = row["reads_per_s"], row["usual_reads_per_s"]
+        yield Sample("smartstore_antenna_reads_per_second", "gauge", "Read rate of an antenna now.", now, labels)
+        yield Sample("smartstore_antenna_usual_reads_per_second", "gauge", "Its own history.", usual, labels)
+        healthy = row["state"] == "ok"
+        yield Sample("smartstore_antenna_ok", "gauge", "0 while it is quiet, silent or disconnected.", healthy, labels)
+    yield from named_samples(
+        {f"rfid_reads_{name}" if name != "reads" else "rfid_reads": n for name, n in status["reads"].items()}
+        | {"rfid_unknown_tags": status["strangers"]["total"]},
+        {f"rfid_tags_{name}": n for name, n in status["tags"].items()},
+    )
+
+
 def named_samples(totals: Mapping[str, float], gauges: Mapping[str, float]) -> Iterator[Sample]:
     """Plain totals and gauges of the gateway."""
     for name, value in totals.items():
@@ -114,6 +131,7 @@ def gateway_samples(health: Health, runtime: Runtime, uplink: Mapping[str, float
     yield from named_samples(health.counters, gauges | {f"uplink_{name}": value for name, value in uplink.items()})
     yield from alarm_samples(health.alarms, health.stale())
     yield from device_samples(health.devices, now.mono_us)
+    yield from rfid_samples(runtime.engine.parts.presence.status())
 
 
 def alarm_samples(alarms: Iterable[str], stale: Iterable[str]) -> Iterator[Sample]:

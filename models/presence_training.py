@@ -20,26 +20,28 @@ from edge.core.gtin import check_digit
 from edge.core.instant import US_PER_S, Instant
 from edge.core.observation import TagReads
 from edge.core.presence import Presence, Profile
+from edge.core.presence.profiles import load_weights
 from edge.core.presence.scorer import F32, F_SLOT, F_TAG, LearnedScorer, Scorer, Weights, WindowScorer
 from edge.core.presence.tracks import K, Motion, Tracks
 from edge.core.site import Site, load_site
 from models.presence_stores import ABSENT, CARRIED, F64, Store
 
-HIDDEN = 16
+HIDDEN = 24
 WINDOW = 64
 BURN_IN = 8
+NO_LOSS = -3
 
 
 @dataclass
 class Recording:
-    """Steps of all tags, sorted by tag and time; place −1 is an unused slot, label −1 means no loss."""
+    """Steps of all tags, sorted by tag and time; place −1 is an unused slot."""
 
     slots: NDArray[np.float16]  # (steps, K, F_SLOT)
     tags: NDArray[np.float16]  # (steps, F_TAG)
     places: NDArray[np.int16]  # (steps, K)
     alpha: NDArray[np.float32]  # (steps, K + 1), before the step
     dt_s: NDArray[np.float32]
-    label: NDArray[np.int8]
+    right: NDArray[np.bool_]  # (steps, K + 1), what was right to believe; nothing where there is no loss
     row: NDArray[np.int32]
 
 
@@ -49,13 +51,14 @@ class RecordingTracks(Tracks):
     def __init__(self, n_places: int, scorer: Scorer, motion: Motion) -> None:
         super().__init__(n_places, scorer, motion)
         self.steps: list[tuple[NDArray[np.generic], ...]] = []
-        self.truth = np.zeros(0, np.int64)
+        self.truth = np.zeros((3, 0), np.int64)  # by row: where it is; where it came from and goes, if carried
 
     def _advance(self, rows: NDArray[np.int64], places: NDArray[np.int32], evidence: F32, dt_s: F32) -> F32:
-        truth = self.truth[rows]
-        hit = (places == truth).T
-        label = np.where(hit.any(axis=1), hit.argmax(axis=1), -1)
-        label = np.where(truth == ABSENT, K, label)
+        truth, came_from, goal = self.truth[:, rows]
+        carried = truth == CARRIED
+        right = np.empty((len(rows), K + 1), bool)
+        right[:, :K] = ((places == truth) | (carried & (places >= 0) & ((places == came_from) | (places == goal)))).T
+        right[:, K] = (truth == ABSENT) | (carried & ((came_from == ABSENT) | (goal == ABSENT)))
         slots, tags = self.scorer.last  # type: ignore[attr-defined]
         self.steps.append(
             (
@@ -64,7 +67,7 @@ class RecordingTracks(Tracks):
                 places.T.astype(np.int16),
                 self.alpha[rows].copy(),
                 dt_s.copy(),
-                label.astype(np.int8),
+                right,
                 rows.astype(np.int32),
             )
         )
@@ -103,8 +106,9 @@ def record(seed: int, seconds: int, scorer: Scorer, motion: Motion) -> tuple[Rec
             mine = antenna // 4 == device
             if mine.any():
                 part.observe(_reads(f"r{device}", epcs[tag[mine]], antenna[mine] % 4 + 1, dbm[mine], count[mine]), now)
-        tracks.truth = np.full(part._table.capacity, CARRIED)
-        tracks.truth[: len(tag_of_row)] = order[store.truth[tag_of_row]]
+        tracks.truth = np.full((3, part._table.capacity), NO_LOSS)
+        for row, column in enumerate((store.truth, store.came_from, store.goal)):
+            tracks.truth[row, : len(tag_of_row)] = order[column[tag_of_row]]
         part.tick(now)
         n_rows = part._table.n_rows
         tag_of_row = (
@@ -218,6 +222,20 @@ class Net(torch.nn.Module):
             out.append(alpha)
         return torch.stack(out, 1)
 
+    def widen(self, weights: Weights, motion: Motion) -> None:
+        """Begin as a network that may be narrower; what is new takes no part until it has learned to."""
+        with torch.no_grad():
+            for name in Weights.__dataclass_fields__:
+                mine, shipped = getattr(self, name), torch.from_numpy(getattr(weights, name))
+                rows, columns = shipped.shape
+                if name in ("absent_out", "absent_tag", "tag_1", "tag_2"):  # the last column is the bias
+                    mine[:rows, -1], shipped, columns = shipped[:, -1], shipped[:, :-1], columns - 1
+                    mine[:rows, columns:-1] = 0
+                else:
+                    mine[:rows, columns:] = 0
+                mine[:rows, :columns] = shipped
+            self.log_hz.copy_(torch.log(torch.tensor([motion.move_hz, motion.leave_hz, motion.enter_hz])))
+
     def exported(self) -> tuple[Weights, Motion]:
         """What production loads."""
         names = Weights.__dataclass_fields__
@@ -242,14 +260,13 @@ def train(net: Net, recordings: list[Recording], iterations: int, rate: float) -
     for _ in range(iterations):
         chosen = [starts[i] for i in rng.integers(0, len(starts), 192)]
         batch = [_window(recordings[index], first) for index, first in chosen]
-        slots, tags, places, alpha, dt_s, label = (
+        slots, tags, places, alpha, dt_s, right = (
             torch.from_numpy(np.stack(column)) for column in zip(*batch, strict=True)
         )
         posterior = net.forward_filter(net.evidence(slots, tags), places, alpha[:, 0], dt_s)
-        truth = label.long()
-        valid = truth >= 0
+        valid = right.any(-1)
         valid[:, :BURN_IN] = False
-        picked = posterior.gather(-1, truth.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        picked = (posterior * right).sum(-1)
         weight = dt_s.clamp(max=5) * valid
         loss = -(torch.log(picked + 1e-5) * weight).sum() / weight.sum()
         optimiser.zero_grad()
@@ -269,21 +286,26 @@ def _window(recording: Recording, first: int) -> tuple[NDArray[np.generic], ...]
         recording.places[part],
         recording.alpha[part],
         recording.dt_s[part],
-        recording.label[part],
+        recording.right[part],
     )
 
 
 def main(argv: list[str]) -> None:
-    """Three rounds of recording and training; writes the weights."""
-    out = Path(argv[0])
-    stores, seconds, iterations = (int(value) for value in (argv[1:4] or ("16", "700", "1500")))
+    """Rounds of recording and training; writes the weights. With ``--go-on`` from those that are shipped."""
+    out, go_on = Path(argv[0]), "--go-on" in argv
+    stores, seconds, iterations, rounds, first = (
+        int(value) for value in ([a for a in argv[1:] if a != "--go-on"] or ("24", "600", "1500", "3", "0"))
+    )
     torch.set_num_threads(1)
     torch.manual_seed(1)
     net = Net()
     scorer: Scorer = WindowScorer()
     motion = Motion()
+    if go_on:
+        scorer, motion = load_weights()
+        net.widen(scorer.weights, motion)
     recordings: list[Recording] = []
-    for turn in range(3):
+    for turn in range(first, first + rounds):
         shares = []
         recordings = recordings[-stores:]
         for seed in range(turn * stores, (turn + 1) * stores):
@@ -291,7 +313,7 @@ def main(argv: list[str]) -> None:
             recordings.append(recording)
             shares.append(share)
         print(f"round {turn}: right {np.mean(shares):.4f} (worst {min(shares):.4f})", flush=True)  # noqa: T201
-        loss = train(net, recordings, iterations, 4e-3 if turn == 0 else 2e-3)
+        loss = train(net, recordings, iterations, 4e-3 if turn == 0 and not go_on else 2e-3)
         weights, motion = net.exported()
         scorer = LearnedScorer(weights)
         print(f"round {turn}: loss {loss:.4f}, motion {motion}", flush=True)  # noqa: T201

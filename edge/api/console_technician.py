@@ -22,6 +22,7 @@ from edge.api.network_routes import network_document
 from edge.api.pages import render, shelf_name, teller_of
 from edge.api.placement import rows_of
 from edge.api.problems import Problem
+from edge.api.rfid_routes import antennas_of
 from edge.api.services import Admin, Here, Needs, Technician, Viewer
 from edge.api.store_routes import tally_of, warnings, zone_of
 from edge.api.words import LANGUAGES, requested_language, speaker
@@ -56,6 +57,7 @@ async def one_device(request: Request, here: Here, who: Viewer, device_id: str) 
     more = {
         "lanes": setting_up.lanes_of(here, device_id),
         "place": rows_of(here.site, device_id, row["kind"]),
+        "antennas": antennas_of(here, device_id),
         "blinks": row["kind"] in setting_up.BLINKS,
         "ready": setting_up.standing(here, device_id)["ready"],
         "site": here.site,

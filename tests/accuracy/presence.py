@@ -2,7 +2,9 @@
 
 Scored each second after a minute of warm-up, over tags that lie on a shelf or are away (a tag in somebody's hand has no
 right place): share of tag-seconds at the right place, flips per true change of place, time to the right shelf and to
-the departure, misplaced items, and stock on hand by SKU and shelf, exact, where nothing moved for 60 s.
+the departure, misplaced items, and stock by SKU and shelf, exact, where nothing moved for 60 s: counted from the tags'
+places (`sku_shelf_exact`), and as the inventory publishes it (`on_hand_exact`). `corners` are worlds at the ends of the
+parameters' ranges, `hard` is harder than they are.
 """
 
 from __future__ import annotations
@@ -13,20 +15,26 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from edge.core.facts import ItemMisplaced, TagArrived, TagDeparted, TagMoved
+from edge.core.facts import ItemMisplaced, OnHandChanged, TagArrived, TagDeparted, TagMoved
 from edge.core.identity import decode_epc
 from edge.core.instant import US_PER_S, Instant
+from edge.core.inventory import Inventory
 from edge.core.observation import TagReads
 from edge.core.part import Signal
 from edge.core.presence import Presence, load_profile
 from edge.core.presence.mobility import PROFILES, MobilityLocator
 from edge.core.site import Site, load_site
-from tests.worlds.presence import ABSENT, CARRIED, HARDER, FieldParameters, FieldWorld
+from tests.worlds.presence import ABSENT, CARRIED, CORNERS, HARDER, FieldParameters, FieldWorld
 
 WARM_UP_S = 60
 PORTS = 4
 QUIET_S = 60
 MISPLACED_WITHIN_S = 60
+CORNER_S = 1200
+CORNER_KEYS = (
+    *("right_share", "flips_per_move", "p95_s", "departure_p95_s", "errors_vs_window", "sku_shelf_exact"),
+    *("misplaced_precision", "misplaced_recall", "misplaced_events", "baselines"),
+)
 
 
 def identity(epc: bytes) -> tuple[str, str]:
@@ -61,11 +69,14 @@ def site_of(world: FieldWorld) -> Site:
 
 
 class Ours:
-    """The production part, followed through its facts only."""
+    """The production parts, presence and inventory, followed through their facts only."""
 
     def __init__(self, world: FieldWorld, profile: str) -> None:
         self.world = world
-        self.part = Presence(site_of(world), identity, load_profile(profile))
+        site = site_of(world)
+        self.part, self.inventory = Presence(site, identity, load_profile(profile)), Inventory(site)
+        self.sku = {identity(epc.tobytes())[0]: int(sku) for epc, sku in zip(world.epc, world.sku, strict=True)}
+        self.on_hand = np.zeros((world.p.skus, world.p.shelves), int)
         self.tag = {identity(epc.tobytes())[1]: index for index, epc in enumerate(world.epc)}
         self.place = np.full(world.n, ABSENT)
         self.misplaced: list[tuple[int, int, int]] = []  # (second, tag, shelf)
@@ -94,6 +105,9 @@ class Ours:
         signals = self.part.tick(now)
         self.cpu_s += time.process_time() - started_s
         self._follow(signals, t_s)
+        for fact in [*self.inventory.handle_all(signals, now), *self.inventory.tick(now)]:
+            if isinstance(fact, OnHandChanged):
+                self.on_hand[self.sku[fact.gtin], int(fact.shelf[1:])] = fact.on_hand
 
     def _follow(self, signals: list[Signal], t_s: int) -> None:
         for fact in signals:
@@ -163,9 +177,10 @@ class Score:
         self.departure_s: list[float] = []
         self.changed_at = np.full((world.p.skus, world.p.shelves), -1000)
         self.cells = self.exact = self.tags_in_cells = 0
+        self.stock_cells = self.stock_exact = 0
         self.rested = world.truth.copy()  # last place of rest of each tag
 
-    def second(self, world: FieldWorld, place: np.ndarray, t_s: int) -> None:
+    def second(self, world: FieldWorld, place: np.ndarray, t_s: int, on_hand: np.ndarray | None = None) -> None:
         truth = world.truth
         self._arrivals(world, place, t_s)
         if t_s <= WARM_UP_S:
@@ -177,7 +192,7 @@ class Score:
         self.flips += int((place != self.before).sum())
         self.before = place.copy()
         if t_s % 10 == 0:
-            self._cells(world, place, t_s)
+            self._cells(world, place, t_s, on_hand)
 
     def _arrivals(self, world: FieldWorld, place: np.ndarray, t_s: int) -> None:
         moved = (world.truth != CARRIED) & (world.truth != self.rested)
@@ -204,14 +219,19 @@ class Score:
         if t_s - since >= QUIET_S:
             (self.departure_s if goal == ABSENT else self.shelf_s).append(t_s - since)
 
-    def _cells(self, world: FieldWorld, place: np.ndarray, t_s: int) -> None:
+    def _cells(self, world: FieldWorld, place: np.ndarray, t_s: int, on_hand: np.ndarray | None) -> None:
         true, seen = np.zeros_like(self.changed_at), np.zeros_like(self.changed_at)
         np.add.at(true, (world.sku[world.truth >= 0], world.truth[world.truth >= 0]), 1)
         np.add.at(seen, (world.sku[place >= 0], place[place >= 0]), 1)
-        cells = ((true > 0) | (seen > 0)) & (self.changed_at < t_s - QUIET_S)
+        quiet = self.changed_at < t_s - QUIET_S
+        cells = ((true > 0) | (seen > 0)) & quiet
         self.cells += int(cells.sum())
         self.exact += int((true == seen)[cells].sum())
         self.tags_in_cells += int(true[cells].sum())
+        if on_hand is not None:
+            cells = ((true > 0) | (on_hand > 0)) & quiet
+            self.stock_cells += int(cells.sum())
+            self.stock_exact += int((true == on_hand)[cells].sum())
 
     def p95(self, waits_s: list[float]) -> float:
         return float(np.percentile(waits_s, 95)) if waits_s else 0.0
@@ -258,7 +278,7 @@ def campaign(seed: int, parameters: FieldParameters, profile: str, *, baselines:
         tag, antenna, dbm = world.second()
         for name, method in methods.items():
             method.second(tag, antenna, dbm, world.t_s)
-            scores[name].second(world, method.place, world.t_s)
+            scores[name].second(world, method.place, world.t_s, getattr(method, "on_hand", None))
     score = scores["ours"]
     precision, recall, events = misplaced_score(world, ours.misplaced, stays_of(world, start))
     return {
@@ -272,6 +292,7 @@ def campaign(seed: int, parameters: FieldParameters, profile: str, *, baselines:
         "misplaced_recall": recall,
         "misplaced_events": events,
         "sku_shelf_exact": score.exact / max(score.cells, 1),
+        "on_hand_exact": score.stock_exact / max(score.stock_cells, 1),
         "tags_per_cell": score.tags_in_cells / max(score.cells, 1),
         "true_moves": score.true_changes,
         "baseline_share": scores["last_read"].right / scores["last_read"].total,
@@ -284,13 +305,21 @@ def campaign(seed: int, parameters: FieldParameters, profile: str, *, baselines:
 
 
 def run(seed: int, argv: list[str]) -> dict[str, object]:
-    """The field world and the harder one; ``--seconds N`` and ``--profile NAME`` as options."""
+    """The field world, its corners and the harder one; ``--seconds N`` and ``--profile NAME`` as options."""
     options = dict(zip(argv[::2], argv[1::2], strict=False))
     seconds, profile = int(options.get("--seconds", FieldParameters.seconds)), options.get("--profile", "learned")
     parameters = replace(FieldParameters(), seconds=seconds)
     figures = campaign(seed, parameters, profile)
     hard = campaign(seed, replace(HARDER, seconds=min(seconds, HARDER.seconds)), profile)
-    figures["right_share_hard"] = hard["right_share"]
-    figures["hard"] = {key: value for key, value in hard.items() if key != "right_share"}
+    figures["right_share_hard"] = hard.pop("right_share")
+    figures["hard"] = rounded(hard)
+    figures["corners"] = {}
+    for name, corner in CORNERS.items():
+        row = campaign(seed, replace(corner, seconds=min(seconds, CORNER_S)), profile, baselines=False)
+        figures["corners"][name] = rounded({key: row[key] for key in CORNER_KEYS})
     figures["world"] = asdict(parameters)
+    return rounded(figures)
+
+
+def rounded(figures: dict[str, object]) -> dict[str, object]:
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}

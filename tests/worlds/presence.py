@@ -21,7 +21,7 @@ class FieldParameters:
     """What a judge may vary."""
 
     shelves: int = 8
-    tags_a_shelf: int = 54
+    tags_a_shelf: int = 60
     skus: int = 12
     seconds: int = 3600
     read_rate: tuple[float, float] = (0.3, 0.95)
@@ -30,6 +30,7 @@ class FieldParameters:
     cross_share: tuple[float, float] = (0.1, 0.35)  # of a tag's reads
     fading_logit_sd: float = 1.3
     fading_s: tuple[float, float] = (4.0, 40.0)
+    fading_common: float = 0.0  # share of its variance that all antennas see alike: a tag that hangs badly
     fading_db: float = 1.5  # what one standard deviation of fading does to the level
     multipath_db: float = 3.0
     tag_offset_db: float = 3.0
@@ -47,6 +48,15 @@ class FieldParameters:
     walk_s_a_shelf: tuple[float, float] = (1.0, 3.0)
 
 
+# Corners of the ranges, so that no figure hangs on their middle.
+CORNERS = {
+    "six_shelves": FieldParameters(shelves=6, tags_a_shelf=40, skus=5, cross_share=(0.25, 0.35), weaker_db=(8.0, 14.0)),
+    "cross_reads_35": FieldParameters(cross_share=(0.34, 0.36)),
+    "poor_tags": FieldParameters(read_rate=(0.3, 0.6)),
+    "slow_fading": FieldParameters(fading_s=(20.0, 40.0)),
+    "alike_fading": FieldParameters(fading_common=0.5),
+    "crowd": FieldParameters(burst_every_s=75.0),
+}
 HARDER = FieldParameters(weaker_db=(2.0, 12.0), move_every_s=400.0, seconds=1800)
 
 
@@ -74,6 +84,8 @@ class FieldWorld:
         self.truth[rng.random(n) < 0.03] = ABSENT
         self.fade = rng.normal(0, 1, (n, a))
         self.fade_keep = np.exp(-1 / rng.uniform(*p.fading_s, (n, a)))
+        self.sway = rng.normal(0, 1, (n, 1))
+        self.sway_keep = np.exp(-1 / rng.uniform(*p.fading_s, (n, 1)))
         self.base = np.full((n, a), -np.inf)  # logit of being read in a round
         self.level = np.zeros((n, a))
         self.path: dict[int, list[tuple[int, int]]] = {}  # carried tags: (shelf passed, seconds left there)
@@ -88,18 +100,20 @@ class FieldWorld:
                 self.back_at[tag] = int(rng.uniform(*p.away_s))
 
     def second(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Run one inventory round; its reads as (tag, antenna, dBm), in random order."""
+        """Run one inventory round; its reads as (tag, antenna, dBm). Readers have four ports and visit them in turn."""
         p, rng = self.p, self.rng
         self.t_s += 1
         self._people()
         self._moves()
         self._walk()
         self.fade = self.fade * self.fade_keep + np.sqrt(1 - self.fade_keep**2) * rng.normal(0, 1, self.fade.shape)
-        logit = self.base + p.fading_logit_sd * self.fade - self.hidden
+        self.sway = self.sway * self.sway_keep + np.sqrt(1 - self.sway_keep**2) * rng.normal(0, 1, self.sway.shape)
+        fade = np.sqrt(1 - p.fading_common) * self.fade + np.sqrt(p.fading_common) * self.sway
+        logit = self.base + p.fading_logit_sd * fade - self.hidden
         tag, antenna = np.nonzero(rng.random(logit.shape) < 1 / (1 + np.exp(-logit)))
-        dbm = self.level[tag, antenna] + p.fading_db * self.fade[tag, antenna] - 1.5 * self.hidden[tag, antenna]
+        dbm = self.level[tag, antenna] + p.fading_db * fade[tag, antenna] - 1.5 * self.hidden[tag, antenna]
         dbm = dbm + rng.normal(0, p.noise_db, len(tag))
-        order = rng.permutation(len(tag))
+        order = np.argsort(antenna % 4 + rng.random(len(tag)))
         return tag[order], antenna[order], dbm[order]
 
     def _lay(self, tag: int, shelf: int) -> None:

@@ -88,7 +88,7 @@ class MobilityTracks(Tracks):
     CONFIDENCE = 0.9
 
     def __init__(self, n_places: int, profile: MobilityProfile) -> None:
-        super().__init__(n_places, WindowScorer(), Motion())
+        super().__init__(n_places, WindowScorer(), Motion(believe_stray=0.8))
         self._locator = MobilityLocator(profile)
         self._touched: set[int] = set()
 

@@ -318,10 +318,10 @@ class Presence:
         """GTINs of what is before the fitting-room antennas of a zone, first come first; one entry a tag."""
         return [entry.gtin for entry in self._ledger.in_front(AntennaRole.FITTING, zone) if entry.gtin]
 
-    def status(self) -> dict[str, JsonValue]:
-        """For people: antennas with their read rates against their own history, tags, strangers, counts of reads."""
+    def antenna_rows(self) -> list[dict[str, JsonValue]]:
+        """Each antenna with its read rate against its own history, for people."""
         activity = self._activity
-        antennas: list[JsonValue] = [
+        return [
             {
                 "device": antenna.device,
                 "port": antenna.port,
@@ -333,11 +333,14 @@ class Presence:
             }
             for index, antenna in enumerate(self._places.antennas)
         ]
+
+    def status(self) -> dict[str, JsonValue]:
+        """For people: antennas, tags, strangers, counts of reads."""
         present = sum(entry.state in HERE for entry in self._ledger.entries.values())
         last: list[JsonValue] = [{"epc": epc, "place": place} for epc, place in self._strangers.last]
         return {
             "profile": self.profile.name,
-            "antennas": antennas,
+            "antennas": [*self.antenna_rows()],
             "tags": {"present": present, "known": len(self._ledger.entries), "rows": len(self._table)},
             "strangers": {"total": self._strangers.total, "last": last},
             "reads": dict(asdict(self.counts)),

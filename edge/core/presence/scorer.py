@@ -20,10 +20,12 @@ F32 = NDArray[np.float32]
 HIT_3S, HIT_10S, HIT_40S, HIT_STAY, LEVEL_10S, LEVEL_40S, LEVEL_STAY, MARGIN_10S, MARGIN_STAY = range(9)
 HIT_NOW, ACTIVITY, BLIND = 9, 10, 11
 HOME = 12  # 1 the planogram has the product there, -1 it has it elsewhere, 0 it has it nowhere
-F_SLOT = 13
-# Rows of the tag features: logarithms of seconds, and of summed hit rates.
-AGE, STEP, STAY, TOTAL_3S, TOTAL_10S, TOTAL_STAY = range(6)
-F_TAG = 6
+SAID = 13  # 1 where the tag is believed to be …
+THAN_STAY_HIT, THAN_STAY_LEVEL = 14, 15  # … and the last 10 s of each slot against the stay there
+F_SLOT = 16
+# Rows of the tag features: logarithms of seconds, and of summed hit rates; GAP is how long it is usually not heard.
+AGE, STEP, STAY, TOTAL_3S, TOTAL_10S, TOTAL_STAY, GAP = range(7)
+F_TAG = 7
 
 WEIGHTS_FILE = "presence.npz"
 

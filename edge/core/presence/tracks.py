@@ -41,13 +41,18 @@ CHUNK = 2048  # rows at a time: the working set stays in the second-level cache
 RESTORED_HITS = 0.8
 GUARD_US = 5 * 60 * US_PER_S
 GUARD_HEARD_US = 10 * US_PER_S
-GUARD_SURE, GUARD_SILENCE_US = 0.99, 120 * US_PER_S  # what a restored tag needs to move, and to depart
+GUARD_SURE = 0.99  # what a restored tag needs to move …
+GUARD_GONE, GUARD_SILENCE_US = 0.9, 120 * US_PER_S  # … and to depart
+GONE_SILENCE_US = 5 * US_PER_S  # nobody departs who was read just now
 BLIND_SURE = 0.95  # what a tag of a blind place needs to move
 EXIT_BONUS = np.float32(2)  # nats a step: who is read best at the exit is on the way out, and walks fast
 EXIT_GONE_US, EXIT_SURE = 10 * US_PER_S, 0.95  # silent for so long after the exit: outside
 REST_US = 3 * US_PER_S
 SETTLED = 0.98
 ELSEWHERE_DB = np.float32(8)
+FLAGS = ("news", "tracked", "settled", "product")
+GAP_FIRST_S = np.float32(4.0)
+GAP_MEMORY_S = np.float32(300.0)
 Rows = NDArray[np.int64]
 
 
@@ -60,7 +65,8 @@ class Motion:
     enter_hz: float = 1 / 10
     believe_move: float = 0.8
     believe_arrival: float = 0.7
-    believe_departure: float = 0.5
+    believe_departure: float = 0.35  # a tag told gone too early comes back; one told gone too late is sold meanwhile
+    believe_stray: float = 0.95  # a shelf where the planogram does not have the product
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,8 @@ class Tracks:
         self.said = np.zeros(0, np.int32)  # place that was last believed
         self.product = np.zeros(0, np.int32)  # row of `homes`
         self.told = np.zeros(0, np.float32)  # probability of it that was last given out
+        self.heard_us = np.zeros(0, np.int64)  # read_us at the last step
+        self.gap_s = np.zeros(0, np.float32)  # how long it is usually not heard: see `_usual_gap_s`
         self.guarded_us = np.zeros(0, np.int64)  # until then a restored tag needs more than usual to change its place
 
     def grow(self, capacity: int) -> None:
@@ -152,7 +160,7 @@ class Tracks:
         for name, fill in (("slot_place", NOWHERE), ("said", NOWHERE), ("stat", 0), ("alpha", 0)):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.full((more, *old.shape[1:]), fill, old.dtype))))
-        for name in ("stepped_us", "read_us", "stay_us", "news", "tracked", "settled", "told", "guarded_us", "product"):
+        for name in (*("stepped_us", "read_us", "heard_us", "stay_us", "guarded_us"), *("gap_s", "told"), *FLAGS):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros(more, old.dtype))))
         for name in ("reads", "levels"):
@@ -168,7 +176,8 @@ class Tracks:
         self.reads.reshape(-1, K)[rows] = 0
         self.levels.reshape(-1, K)[rows] = 0
         self.stepped_us[rows] = now_us - US_PER_S
-        self.read_us[rows] = self.stay_us[rows] = now_us
+        self.read_us[rows] = self.heard_us[rows] = self.stay_us[rows] = now_us
+        self.gap_s[rows] = GAP_FIRST_S
         self.news[rows] = False
         self.tracked[rows] = True
 
@@ -241,7 +250,7 @@ class Tracks:
 
     def slept(self, gap_us: int, now_us: int) -> None:
         """Nobody listened for so long: silence in that time says nothing."""
-        for column in (self.read_us, self.stepped_us, self.stay_us):
+        for column in (self.read_us, self.heard_us, self.stepped_us, self.stay_us):
             np.minimum(column + gap_us, now_us, out=column)
 
     def due(self, n_rows: int, now_us: int, cohort: slice) -> Rows:
@@ -259,15 +268,19 @@ class Tracks:
         rows, place, motion = verdicts.rows, verdicts.place, self.motion
         said = self.said[rows]
         needed = np.where(said == NOWHERE, motion.believe_arrival, motion.believe_move)
+        stray = self.homes[self.product[rows], place] < 0
+        needed[stray] = np.maximum(needed[stray], motion.believe_stray)
+        silence_us = now_us - self.read_us[rows]
         needed[place == NOWHERE] = motion.believe_departure
+        needed[(place == NOWHERE) & (silence_us < GONE_SILENCE_US)] = np.inf
         guarded = self.guarded_us[rows] > now_us
         if guarded.any():
             # Who was still heard some seconds after the restart is known as well as before it.
             guarded &= self.read_us[rows] < self.guarded_us[rows] - GUARD_US + GUARD_HEARD_US
-            heard = now_us - self.read_us[rows] < GUARD_SILENCE_US
             needed[guarded] = GUARD_SURE
-            needed[guarded & (place == NOWHERE) & heard] = np.inf
-        gone = self.exits[said] & ~blind[said] & (now_us - self.read_us[rows] > EXIT_GONE_US)
+            needed[guarded & (place == NOWHERE)] = GUARD_GONE
+            needed[guarded & (place == NOWHERE) & (silence_us < GUARD_SILENCE_US)] = np.inf
+        gone = self.exits[said] & ~blind[said] & (silence_us > EXIT_GONE_US)
         if gone.any():
             place[gone], verdicts.probability[gone] = NOWHERE, EXIT_SURE
             self.alpha[rows[gone]] = np.eye(K + 1, dtype=np.float32)[K]
@@ -310,8 +323,10 @@ class Tracks:
             alpha = self._advance(part, places, evidence, dt_s)
             highest = np.maximum.reduce(alpha)
             likeliest = np.full(len(part), NOWHERE, np.int32)
+            gone = alpha[K] >= self.motion.believe_departure
             for slot in range(K):
-                np.copyto(likeliest, places[slot], where=alpha[slot] == highest)
+                np.copyto(likeliest, places[slot], where=(alpha[slot] == highest) & ~gone)
+            np.copyto(highest, alpha[K], where=gone)
             place[start : start + CHUNK] = likeliest
             probability[start : start + CHUNK] = highest
         return Verdicts(rows, place, probability)
@@ -326,7 +341,6 @@ class Tracks:
         stay_s = _seconds(now_us - self.stay_us[rows], STAY_MIN_S, STAY_MAX_S)
         stat, rate = self._smooth(rows, places, dt_s, stay_s, frozen if some_frozen else None)
         self.stepped_us[rows] = now_us
-        self.news[rows] = False
         hits = stat[:HITS]
         slots = np.empty((sc.F_SLOT, K, len(rows)), np.float32)
         np.log(hits + LOG_EPS, out=slots[:HITS])
@@ -339,16 +353,42 @@ class Tracks:
         slots[sc.ACTIVITY] = log_activity[places]
         slots[sc.BLIND] = frozen
         slots[sc.HOME] = self.homes[self.product[rows], places]
+        self._against_stay(slots, (places == self.said[rows]) & (places != NOWHERE))
         tags = np.empty((sc.F_TAG + 1, len(rows)), np.float32)
         if some_frozen:
-            self.read_us[rows[blind[self.said[rows]]]] = now_us  # silence that says nothing
+            unheard = rows[blind[self.said[rows]]]
+            self.read_us[unheard] = self.heard_us[unheard] = now_us  # silence that says nothing
         tags[sc.AGE] = (now_us - self.read_us[rows]) * np.float32(1e-6) + 1
         tags[sc.STEP] = dt_s
         tags[sc.STAY] = stay_s
-        np.add(np.add.reduce(hits[TOTALLED], axis=1), LOG_EPS, out=tags[sc.TOTAL_3S : sc.F_TAG])
+        tags[sc.GAP] = self._usual_gap_s(rows, stay_s) + 1
+        np.add(np.add.reduce(hits[TOTALLED], axis=1), LOG_EPS, out=tags[sc.TOTAL_3S : sc.GAP])
         np.log(np.minimum(tags[: sc.F_TAG], 600, out=tags[: sc.F_TAG]), out=tags[: sc.F_TAG])
         tags[sc.F_TAG] = 1
         return slots, tags, dt_s
+
+    def _against_stay(self, slots: F32, is_said: NDArray[np.bool_]) -> None:
+        """The features that need to know which slot (K, n) the tag is believed in; 0 where it is in none."""
+        slots[sc.SAID] = is_said
+        known = is_said.any(axis=0)
+        for than_stay, lately, stay in (
+            (sc.THAN_STAY_HIT, sc.HIT_10S, sc.HIT_STAY),
+            (sc.THAN_STAY_LEVEL, sc.LEVEL_10S, sc.LEVEL_STAY),
+        ):
+            usual = (slots[stay] * is_said).sum(axis=0)
+            np.multiply(slots[lately] - usual, known, out=slots[than_stay])
+
+    def _usual_gap_s(self, rows: Rows, stay_s: F32) -> F32:
+        """How long the tag is usually not heard (n,): gaps weighed by their length, over the stay or 300 s."""
+        gap_s = self.gap_s[rows]
+        fresh = np.flatnonzero(self.news[rows])
+        ended_s = (self.read_us[rows[fresh]] - self.heard_us[rows[fresh]]) * np.float32(1e-6)
+        weight = 1 - np.exp(-ended_s / np.minimum(np.maximum(stay_s[fresh], 30), GAP_MEMORY_S))
+        gap_s[fresh] += (ended_s - gap_s[fresh]) * weight
+        self.gap_s[rows] = gap_s
+        self.heard_us[rows[fresh]] = self.read_us[rows[fresh]]
+        self.news[rows] = False
+        return gap_s
 
     def _smooth(
         self, rows: Rows, places: NDArray[np.int32], dt_s: F32, stay_s: F32, frozen: NDArray[np.bool_] | None
@@ -365,8 +405,8 @@ class Tracks:
         levels -= self.usual.rssi_dbm[places]
         np.minimum(np.maximum(levels, LEVEL_MIN_DB, out=levels), LEVEL_MAX_DB, out=levels)
         keep = np.empty((HITS, 1, len(rows)), np.float32)
-        np.divide(-dt_s, TAUS_S[:, None], out=keep[:3, 0])
-        np.divide(-dt_s, stay_s, out=keep[3, 0])
+        np.divide(-dt_s, TAUS_S[:, None], out=keep[: HITS - 1, 0])
+        np.divide(-dt_s, stay_s, out=keep[HITS - 1, 0])
         np.exp(keep, out=keep)
         gain = 1 - keep
         if frozen is not None:

@@ -63,12 +63,13 @@ class Tally:
     def _take(self, stored: StoredFact, zone: ZoneInfo, today: int) -> None:
         kind, fields = kind_of(stored.type), stored.fields
         self._keep(stored, fields)
-        number, _ = self.day_of(stored.event_us, zone)
+        # A quarter of an hour is told when it is over, or hours later if the gateway was off: it counts where it began.
+        when_us = fields["start_us"] if kind == "footfall.Crossings" else stored.event_us
+        number, quarter = self.day_of(when_us, zone)
         if number != today:
             return
         day = self.day
         if kind == "footfall.Crossings":
-            _, quarter = self.day_of(fields["start_us"], zone)
             day.entered[quarter] += fields["entered"]
             day.left[quarter] += fields["left"]
             if not fields.get("known", True):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
 import edge.runtime
-from edge.core.fact import kind_of
+from edge.api.tally import Tally
+from edge.core.fact import StoredFact, kind_of, pack
 from edge.core.facts import Conversion, Crossings, Occupancy
 from edge.core.footfall import MOST_MISSED, Footfall
 from edge.core.instant import US_PER_S, Instant
@@ -253,3 +255,33 @@ async def shows(health: Health, wanted: tuple[str, str]) -> None:
 def shown(health: Health) -> tuple[str, str]:
     device = health.devices[DOOR]
     return device.state.value, device.cause
+
+
+class Told:
+    """A journal with these quarters of a door, all told at one moment."""
+
+    def __init__(self, now: Instant, starts_us: list[int]) -> None:
+        self._now = now
+        rows = [
+            Crossings(
+                at_us=0, door=DOOR, start_us=start_us, end_us=start_us + QUARTER_US, entered=2, left=1, known=False
+            )
+            for start_us in starts_us
+        ]
+        times = (1, now.mono_us, now.wall_us, now.wall_us, now.quality)
+        self._rows = [StoredFact(seq, *times, Crossings.CODE, pack(row)) for seq, row in enumerate(rows, 1)]
+        self.last_seq = len(self._rows)
+
+    def now(self) -> Instant:
+        return self._now
+
+    def read(self, first: int, limit: int) -> list[StoredFact]:
+        return self._rows[first - 1 :][:limit]
+
+
+def test_the_console_puts_a_quarter_where_it_began_not_when_it_was_told() -> None:
+    midnight_us = NOON_US + 12 * 3600 * US_PER_S
+    now = Instant(0, midnight_us + 20 * 60 * US_PER_S)
+    told: Any = Told(now, [midnight_us - 2 * QUARTER_US, midnight_us - QUARTER_US, midnight_us])
+    day = Tally(told, told).read(ZoneInfo("UTC"))
+    assert (dict(day.entered), day.unknown) == ({0: 2}, {0})

@@ -60,24 +60,35 @@ class Floor:
         return belief
 
     def _walk(self, belief: Columns) -> Columns:
-        come = np.append(belief.ravel(), np.float32(0.0))[self.source]
-        moved = belief + (come - belief) * self.share
-        walking, resting = moved[1:].sum(0), moved[0]
-        found = np.empty_like(moved)
-        found[0] = resting * (1.0 - _START) + walking * _STOP
-        keep = (1.0 - _STOP) * (1.0 - _TURN)
-        found[1:] = moved[1:] * keep + (walking * ((1.0 - _STOP) * _TURN) + resting * _START) / (MODES - 1)
+        everywhere = np.zeros(belief.size + 1, np.float32)  # behind the wall is nothing
+        everywhere[:-1] = belief.reshape(-1)
+        moved = everywhere.take(self.source)
+        moved -= belief
+        moved *= self.share
+        moved += belief
+        found: Columns = _CHANGES @ moved
         return found
 
     def chances(self, belief: Columns) -> Columns:
         """Probability of each zone."""
-        found: Columns = belief.sum(0) @ self.zone_of_cell
+        found: Columns = np.add.reduce(belief) @ self.zone_of_cell
         return found
 
 
 _START: Final = 1.0 - math.exp(-STEP_S / REST_S)
 _STOP: Final = 1.0 - math.exp(-STEP_S / WALK_S)
 _TURN: Final = 1.0 - math.exp(-STEP_S / TURN_S)
+
+
+def _changes() -> Columns:
+    """(to, from): the chances to stop, start and turn between the modes in a step; columns sum to 1."""
+    found = np.full((MODES, MODES), (1.0 - _STOP) * _TURN / (MODES - 1))
+    found += (1.0 - _STOP) * (1.0 - _TURN) * np.eye(MODES)
+    found[0], found[1:, 0], found[0, 0] = _STOP, _START / (MODES - 1), 1.0 - _START
+    return found.astype(np.float32)
+
+
+_CHANGES: Final = _changes()
 
 
 def _mixed(belief: Columns) -> Columns:

@@ -114,9 +114,9 @@ class ZoneModel:
         floor = self.floor
         steps = (now_us - track.updated_us) // STEP_US
         belief = floor.anywhere() if track.belief is None else floor.walk(track.belief, min(STEPS_MAX, max(1, steps)))
-        likelihood = self._ears.weigh(track, belief.sum(0))
+        likelihood = self._ears.weigh(track, np.add.reduce(belief))
         belief = belief * likelihood
-        belief /= belief.sum()
+        belief /= np.add.reduce(belief, axis=None)
         track.belief, track.updated_us = belief, now_us
         track.sums, track.counts = [0.0] * len(track.sums), [0] * len(track.counts)
         chances = floor.chances(belief)
@@ -151,17 +151,17 @@ class _Ears:
         counts = np.array(track.counts, np.float32)
         rows = np.flatnonzero(counts)
         heard = counts[rows]
-        self._rate(track, counts)
+        self._rate(track)
         want = np.float32(track.power_dbm) - self._loss_db
         residual = (np.array(track.sums, np.float32)[rows] / heard)[:, None] - want[rows]
         trust = 1.0 / (np.float32(PACKET_SD_DB**2) / heard + np.float32(MEAN_SD_DB**2))
         common = trust @ residual / (trust.sum() + LOOSE)
         residual -= common
         scores = HALF * LOOSE * common**2
-        scores += TAIL_WEIGHT * np.log(ONE + residual**2 * (trust / TAIL)[:, None]).sum(0)
+        scores += TAIL_WEIGHT * np.add.reduce(np.log(ONE + residual**2 * (trust / TAIL)[:, None]))
         silence = np.exp((SENSITIVITY_DBM - want - common) * STEEPNESS)
         expected = STRAY + np.float32(track.rate * HEARD_SHARE) / (ONE + silence)
-        scores += COUNT_WEIGHT * (expected.sum(0) - counts @ np.log(expected))
+        scores += COUNT_WEIGHT * (np.add.reduce(expected) - counts @ np.log(expected))
         likelihood: Columns = np.exp(scores.min() - scores)
         track.steps += 1
         if self._learns and track.steps % LEARN_EVERY == 0:
@@ -170,9 +170,10 @@ class _Ears:
         return likelihood
 
     @staticmethod
-    def _rate(track: Track, counts: Columns) -> None:
+    def _rate(track: Track) -> None:
         """Packets a step of this beacon where it is heard well: the mean of its two best scanners."""
-        best = float(np.sort(counts)[-2:].mean())
+        two = sorted(track.counts)[-2:]
+        best = sum(two) / len(two)
         track.rate = best if track.rate == 0.0 else RATE_KEEP * track.rate + (1.0 - RATE_KEEP) * best
 
     def _learn(self, rows: NDArray[np.intp], trust: Columns, residual: Columns, where: Columns) -> None:

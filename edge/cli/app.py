@@ -19,6 +19,7 @@ from edge.cli.enrol import enrol
 from edge.cli.release import release
 from edge.cli.update import update
 from edge.core.errors import GatewayError, SettingsError, SiteError
+from edge.core.plain import PlainError
 
 app = typer.Typer(
     name="smartstore",
@@ -83,7 +84,9 @@ def sim(context: typer.Context) -> None:
 
 @app.command()
 def demo(
-    seconds: Annotated[float | None, typer.Option(help="Shoppers stop after this time; default: until Ctrl-C.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Shoppers stop after this time; default: until Ctrl-C.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the virtual store.")] = 7,
     summary: Annotated[Path | None, typer.Option(help="Write the summary to this JSON file.")] = None,
     directory: Annotated[Path | None, typer.Option("--dir", help="Keep everything here (default: temporary).")] = None,
@@ -222,5 +225,13 @@ def main() -> None:
     except GatewayError as error:
         typer.echo(f"smartstore: {error}\n{error.hint}", err=True)
         sys.exit(2 if isinstance(error, ValueError) else 3)  # a ValueError too: what was typed, not what is missing
+    except PlainError as error:
+        typer.echo(f"smartstore: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        typer.echo(
+            f"smartstore: {error}\nLook whether that file, folder or address is there and yours to use.", err=True
+        )
+        sys.exit(3)
     except KeyboardInterrupt:
         sys.exit(130)

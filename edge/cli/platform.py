@@ -38,6 +38,7 @@ from edge.core.plain import PlainError, build
 
 STORE_COLUMNS = ("tenant", "store", "epoch", "complete_to", "promised", "missing", "online", "refused")
 SERVER_DAYS = 365.0
+PATIENCE_S = 3.0
 SHOPPER_PAGE = Path(__file__).parents[1] / "api" / "shopper"
 
 
@@ -80,13 +81,12 @@ async def _serve(options: PlatformOptions, as_json: bool) -> None:
             address = embedded.address
         platform = Platform(_settings(directory, address, authority))
         running = asyncio.create_task(platform.run())
-        ready = asyncio.create_task(platform.ready.wait())
-        await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+        stopped = asyncio.create_task(stop.wait())
+        await _connected(platform, address, {running, stopped})
         serving: asyncio.Task[None] | None = None
-        if not running.done():
+        if platform.ready.is_set() and not running.done():
             api, serving = await _start_api(options, platform, authority)
             _say_ready(platform, Running(api, address, platform.settings.key_name), directory, as_json)
-        stopped = asyncio.create_task(stop.wait())
         tasks = [running, *([serving] if serving else [])]
         await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
         ended = next((task for task in tasks if task.done()), None)
@@ -99,10 +99,26 @@ async def _serve(options: PlatformOptions, as_json: bool) -> None:
             typer.echo(json.dumps({"stopped": True, **asdict(platform.counters)}, default=str))
 
 
+async def _connected(platform: Platform, address: str, ends: set[asyncio.Task[Any]]) -> None:
+    """Until the broker has answered or one of `ends` is over; who waits for long is told what for, once."""
+    ready = asyncio.create_task(platform.ready.wait())
+    done, _ = await asyncio.wait({ready, *ends}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+    if not done:
+        typer.echo(
+            f"smartstore: broker {address} does not answer ({platform.cause}); trying on until it does", err=True
+        )
+        await asyncio.wait({ready, *ends}, return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+
+
 def _settings(directory: Path, address: str, authority: Authority) -> PlatformSettings:
-    """With a certificate of its own where the broker speaks TLS."""
+    """With a certificate of its own where the broker speaks TLS. Raises SettingsError for what is no address."""
     link = UplinkSettings()
-    if endpoint(address).secure:
+    try:
+        secure = endpoint(address).secure
+    except PlainError as error:
+        raise SettingsError("command line", "--broker", error.value, error.expected) from None
+    if secure:
         key, certificate = directory / "client.key", directory / "client.pem"
         made = new_key()
         _write(key, key_pem(made))

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import typer
 
-from edge.core.errors import GatewayError
+from edge.core.errors import GatewayError, SettingsError
 from edge.demo.access import claim_own
 from edge.demo.config import gateway_toml
 from edge.demo.offers import cheats_that_worked, open_offers, phones_said
@@ -198,15 +198,22 @@ class Stage:
 
 def run_demo(seconds: float | None, seed: int, summary: Path | None, directory: Path | None, as_json: bool) -> int:
     """Run it; exit code 0 when the platform's view equals the truth and nothing was lost, else 1."""
-    own = directory is None
+    if summary is not None and not os.access(summary.parent, os.W_OK):
+        raise SettingsError("command line", "--summary", str(summary), "a file in a folder that can be written to")
+    keep = directory is not None
     place = Path(tempfile.mkdtemp(prefix="smartstore-demo-")) if directory is None else directory
     place.mkdir(parents=True, exist_ok=True)
     cast = Cast(place.resolve())
+    for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends the demo, its processes end with it
+        signal.signal(number, signal.default_int_handler)
     try:
         return _play(cast, seconds, seed, summary, as_json)
+    except DemoError:
+        keep = True  # the log that the error names
+        raise
     finally:
         cast.stop_all()
-        if own:
+        if not keep:
             shutil.rmtree(place, ignore_errors=True)
 
 

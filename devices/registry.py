@@ -29,6 +29,7 @@ BUILT_IN = {
     "scale_modbus": "devices.scale_modbus.driver:INFO",
     "beacon_ble": "devices.beacon_ble.driver:INFO",
     "ble_scanner": "devices.beacon_ble.scanner:INFO",
+    "gateway_beacon": "devices.beacon_ble.advertising:INFO",
     "door_array": "devices.door_array.driver:INFO",
 }
 

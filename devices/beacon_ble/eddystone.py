@@ -53,6 +53,21 @@ def _url(frame: bytes, at_1m_dbm: int) -> Heard | None:
     return Heard("eddystone-url:" + "".join(text), at_1m_dbm)
 
 
+def url_frame(url: str, tx_at_0m_dbm: int) -> bytes:
+    """Service data (behind the UUID) of an Eddystone-URL frame. Raises ValueError saying what was expected."""
+    code = next((code for code, scheme in enumerate(_SCHEMES) if url.startswith(scheme)), None)
+    if code is None:
+        raise ValueError("an address that begins with http:// or https://")
+    rest = url[len(_SCHEMES[code]) :]
+    for byte, text in _EXPANSIONS.items():  # those with a slash come first
+        rest = rest.replace(text, chr(byte))
+    if not all("\x20" < one < "\x7f" or ord(one) in _EXPANSIONS for one in rest):
+        raise ValueError("printable ASCII characters")
+    if len(rest) > _URL_MAX:
+        raise ValueError(f"at most {_URL_MAX} bytes behind the scheme, where .com/ and the like count as one")
+    return bytes((0x10, tx_at_0m_dbm & 0xFF, code)) + rest.encode()
+
+
 def _telemetry(frame: bytes) -> Heard:
     """Battery (0: not supported) and temperature (8.8 fixed point, 0x8000: not supported)."""
     battery_mv, temperature, adverts, uptime_ds = _TLM.unpack_from(frame, 2)

@@ -30,7 +30,13 @@ RECORDED = frozenset(
 )
 LOOKED_BACK = 1_000  # audit rows
 NAMES = {"rfid_llrp": "reader", "rfid_r200": "reader", "shelf_mcu": "shelf-mcu", "beacon_ble": "scanner"}
-NAMES |= {"ble_scanner": "scanner", "door_array": "door", "scale_sics": "scale", "scale_modbus": "scale"}
+NAMES |= {
+    "ble_scanner": "scanner",
+    "door_array": "door",
+    "scale_sics": "scale",
+    "scale_modbus": "scale",
+    "gateway_beacon": "beacon",
+}
 BLINKS = frozenset({"shelf_mcu", "ble_scanner", "door_array"})  # SDP/1 has IDENTIFY, the others have no light of ours
 
 

@@ -47,7 +47,10 @@ class ApiSettings:
     tls: bool | None = None
     """HTTPS with a certificate of the gateway's own CA. Default: unless ``host`` is loopback; elsewhere it must be."""
     names: tuple[str, ...] = ()
-    """Host names, besides addresses and the machine's own name, under which the gateway may be called."""
+    """Host names, besides addresses and the machine's own name, under which the gateway may be called.
+
+    The first is on shoppers' labels: the publicly trusted one, where there is one.
+    """
     open: bool = False
     """For development: no claiming and no sign-in, everybody is admin; on loopback only."""
 

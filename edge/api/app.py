@@ -16,6 +16,7 @@ from fastapi.staticfiles import StaticFiles
 
 from edge.api import (
     access_routes,
+    beacon_routes,
     configuration_routes,
     console,
     device_routes,
@@ -58,6 +59,7 @@ ROUTERS = (
     reading_routes,
     record_routes,
     label_routes,
+    beacon_routes,
     network_routes,
     configuration_routes,
     support,

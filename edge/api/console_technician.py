@@ -18,6 +18,7 @@ from edge.api.documents import device_rows, health_document
 from edge.api.door_routes import door_of
 from edge.api.etag import etag_of
 from edge.api.hints import hint_for
+from edge.api.label_routes import label_rows
 from edge.api.network_routes import network_document
 from edge.api.pages import render, shelf_name, teller_of
 from edge.api.placement import rows_of
@@ -120,7 +121,7 @@ async def set_up_device(request: Request, here: Here, who: Technician, device_id
 
 @router.get("/labels", response_class=HTMLResponse)
 async def labels(request: Request, here: Here, who: Technician) -> HTMLResponse:
-    """Labels with QR for gateway, devices, shelves and beacons, to print."""
+    """Labels with QR for gateway, devices, shelves, beacons and zones, to print."""
     del who
     base = str(request.base_url).rstrip("/")
     speak = speaker(requested_language(request.headers))
@@ -134,6 +135,7 @@ async def labels(request: Request, here: Here, who: Technician) -> HTMLResponse:
             for shelf in here.site.shelves
         ],
         "beacons": [(row.id, zones.get(row.zone or "", row.kind), row.key) for row in here.site.beacons],
+        "for_shoppers": [(row["name"], "", row["code"]) for row in label_rows(here, base) if row["kind"] == "zone"],
     }
     made = {title: [(name, sub, _qr(link)) for name, sub, link in sorted(rows)] for title, rows in sheets.items()}
     return render(request, here, "labels", sheets=made)

@@ -13,7 +13,12 @@ router = APIRouter(tags=["devices"])
 
 
 def label_rows(here: Services, base: str) -> list[dict[str, str]]:
-    """kind, id, name, where, and what its QR code says (`base`: the gateway's address; beacons: their key)."""
+    """kind, id, name, where, and what its QR code says (`base`: the gateway's address; beacons: their key).
+
+    The code of a zone is for shoppers: it opens their page.
+    """
+    # Shoppers' phones trust the name that the platform's certificate carries, not the gateway's own.
+    shop = f"https://{here.settings.names[0]}" if here.settings.names else base
     store, zones = here.site.store, {zone.id: zone.name or zone.id for zone in here.site.zones}
 
     def row(kind: str, of: str, name: str, where: str, code: str) -> dict[str, str]:
@@ -32,11 +37,15 @@ def label_rows(here: Services, base: str) -> list[dict[str, str]]:
         row("beacon", beacon.id, beacon.id, zones.get(beacon.zone or "", beacon.kind), beacon.key)
         for beacon in sorted(here.site.beacons, key=lambda beacon: beacon.id)
     ]
+    rows += [
+        row("zone", zone.id, zone.name or zone.id, "", f"{shop}/s/{zone.id}")
+        for zone in sorted(here.site.zones, key=lambda zone: zone.id)
+    ]
     return rows
 
 
 @router.get("/v1/labels")
 async def labels(here: Here, who: Technician, request: Request) -> list[dict[str, Any]]:
-    """Labels of gateway, devices, shelves and beacons: what is written on each and what its QR code says."""
+    """Labels of gateway, devices, shelves, beacons and zones: what is written on each and what its QR code says."""
     del who
     return list(label_rows(here, str(request.base_url).rstrip("/")))

@@ -141,6 +141,8 @@ def test_labels_say_what_their_codes_lead_to() -> None:
                 ("device", "mcu-1"),
                 ("shelf", "shelf-1"),
                 ("shelf", "shelf-2"),
+                ("zone", "z-1"),
+                ("zone", "z-2"),
             ]
             assert rows[1]["where"] == "shelf-1"
             for row in rows:

@@ -16,6 +16,7 @@ from edge.core.observation import Advert, SensorReading
 from edge.core.part import Said, Signal, ZoneVisit, earliest
 from edge.core.proximity.care import Care
 from edge.core.proximity.heat import Heat
+from edge.core.proximity.owner import Owners
 from edge.core.proximity.zones import ENTER, SURE, Track, ZoneModel
 from edge.core.site import Beacon, Site
 
@@ -47,6 +48,7 @@ class Proximity:
         self._heat = Heat()
         self._care = Care()
         self._leaves_us: int | None = None  # nothing leaves sooner; when it does is looked at then
+        self._owners = Owners()
         self._plan(site)
 
     def _plan(self, site: Site) -> None:
@@ -60,6 +62,7 @@ class Proximity:
         """Follow another planogram: beliefs begin anew, what was said stays until it is known better."""
         self._plan(site)
         known = {beacon.id for beacon in self._beacons.values()}
+        self._owners.keep(known)
         signals: list[Signal] = []
         for beacon, heard in list(self._heard.items()):
             heard.track = Track()
@@ -72,7 +75,10 @@ class Proximity:
     def heard(self, advert: Advert, now: Instant) -> list[Signal]:
         """One advertisement at one scanner."""
         beacon = self._beacons.get(advert.beacon)
-        if beacon is None or advert.device_id not in self._model.zone_of:
+        if beacon is None:
+            return []
+        self._owners.hear(beacon.id, advert.device_id, advert.rssi_dbm, now.mono_us)
+        if advert.device_id not in self._model.zone_of:
             return []
         heard = self._heard.get(beacon.id)
         if heard is None:
@@ -124,6 +130,8 @@ class Proximity:
             return [reading]  # a device of the planogram, by its position
         beacon = self._beacons.get(reading.subject)
         if beacon is None or reading.quantity in ("adverts_sent", "uptime_s"):
+            return []
+        if not self._owners.may_speak(beacon.id, reading.device_id, reading.mono_us):
             return []
         device_id, at_us, value = reading.device_id, reading.mono_us, reading.value
         told = [SensorReading(device_id, at_us, beacon.id, reading.quantity, value)]

@@ -24,7 +24,11 @@ from tests.fault.sabotage import PACKAGES, ROOT
 JOURNAL = ("edge/journal/log.py", "edge/journal/store.py", "edge/journal/writer.py", "edge/journal/schema.py")
 UPLINK = ("cloud_bridge/uplink.py",)
 TESTS = {
-    "journal": ("tests/unit/test_journal.py", "tests/unit/test_journal_releases.py"),
+    "journal": (
+        "tests/unit/test_journal.py",
+        "tests/unit/test_journal_releases.py",
+        "tests/unit/test_journal_promises.py",
+    ),
     "uplink": ("tests/unit/test_bridge_uplink.py",),
 }
 KILLED_SHARE = 0.85

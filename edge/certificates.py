@@ -27,6 +27,43 @@ def own_addresses() -> list[str]:
     return found
 
 
+class PublicName:
+    """The publicly trusted certificate of the shoppers' page: chosen by SNI (RFC 6066, 3), read again when it changes.
+
+    Browsers refuse a service worker under a CA that they do not know, and shoppers cannot be asked to trust ours.
+    """
+
+    def __init__(self, api: ApiSettings) -> None:
+        self.name = api.public_name.lower()
+        self._files = (Path(api.public_certificate), Path(api.public_key))
+        self._seen: tuple[int, ...] = ()
+        self._context: ssl.SSLContext | None = None
+
+    def look(self) -> str:
+        """Take the files where they changed; what is wrong with them in words, "" for nothing.
+
+        A pair that cannot be used leaves the one before in use.
+        """
+        if not self.name:
+            return ""
+        try:
+            seen = tuple(file.stat().st_mtime_ns for file in self._files)
+            if seen != self._seen:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.minimum_version = ssl.TLSVersion.TLSv1_2
+                context.load_cert_chain(*self._files)
+                self._context, self._seen = context, seen
+        except (OSError, ssl.SSLError) as error:
+            files = " and ".join(map(str, self._files))
+            return f"the certificate of {self.name} cannot be used ({files}: {error}): expected a PEM chain and its key"
+        return ""
+
+    def choose(self, tls: ssl.SSLObject, server_name: str | None, _context: ssl.SSLContext) -> None:
+        """The callback of a handshake."""
+        if self._context is not None and server_name is not None and server_name.lower() == self.name:
+            tls.context = self._context
+
+
 class Certificates:
     """CA, certificate and the TLS context that every connection begins with."""
 
@@ -44,6 +81,9 @@ class Certificates:
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2  # old tills and phones; 1.3 where both can
         self._leaf = b""
         self.fingerprint = ""
+        self.public = PublicName(api)
+        self.public.look()  # what is wrong is told by `run`: a store works without its shoppers' page
+        self.context.sni_callback = self.public.choose
         self.renew()
 
     def names(self) -> tuple[str, ...]:
@@ -70,6 +110,7 @@ class Certificates:
 
     async def run(self, alarm: Callable[[str], None], every_s: float = LOOK_S) -> None:
         """Look again and again. alarm: told why it cannot be renewed (a full disk, say), and "" when it could."""
+        alarm(self.public.look())
         while True:
             await asyncio.sleep(every_s)
             try:
@@ -77,4 +118,4 @@ class Certificates:
             except OSError as error:
                 alarm(f"the certificate could not be renewed: {error}")
             else:
-                alarm("")
+                alarm(self.public.look())

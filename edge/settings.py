@@ -47,10 +47,13 @@ class ApiSettings:
     tls: bool | None = None
     """HTTPS with a certificate of the gateway's own CA. Default: unless ``host`` is loopback; elsewhere it must be."""
     names: tuple[str, ...] = ()
-    """Host names, besides addresses and the machine's own name, under which the gateway may be called.
-
-    The first is on shoppers' labels: the publicly trusted one, where there is one.
-    """
+    """Host names, besides addresses and the machine's own name, under which the gateway may be called."""
+    public_name: str = ""
+    """Name under which shoppers' phones on the store's Wi-Fi reach their page, and nothing else; "" for none."""
+    public_certificate: str = ""
+    """PEM file with the publicly trusted certificate of that name and its chain (ACME DNS-01); read anew on change."""
+    public_key: str = ""
+    """PEM file with its private key."""
     open: bool = False
     """For development: no claiming and no sign-in, everybody is admin; on loopback only."""
 
@@ -66,6 +69,10 @@ class ApiSettings:
 
     def check(self) -> None:
         """Raises SettingsError for what would show PINs or the whole API to the network."""
+        public = (self.public_name, self.public_certificate, self.public_key)
+        if any(public) and not all(public):
+            expected = "public_name, public_certificate and public_key together, or none of them"
+            raise SettingsError("settings", "api.public_name", ", ".join(filter(None, public)), expected)
         if self.open and not self.on_loopback:
             expected = f"one of {', '.join(LOOPBACK)} while open = true (no sign-in is asked)"
             raise SettingsError("settings", "api.host", self.host, expected)

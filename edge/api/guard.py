@@ -26,6 +26,8 @@ FOR_MACHINES = ("/v1/", "/metrics")  # these are answered by a status, never sen
 UNCLAIMED = frozenset({"/claim", "/v1/claim", "/v1/ca.pem", "/health", "/language"})
 PUBLIC = UNCLAIMED | {"/sign-in", "/openapi.json"}
 UNTOUCHED = ("/v1/facts/live", "/health")  # a page left open does not keep somebody signed in
+FOR_SHOPPERS = ("/s/", "/v1/offers", "/v1/shopper/")
+NOT_FOR_SHOPPERS = ("/v1/offers/redeem", "/v1/offers/reconcile", "/v1/offers/why")  # tills use the store's own network
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL = Person("local", Role.ADMIN)
 SECURITY_HEADERS = [
@@ -49,6 +51,7 @@ class Guard:
         self._app, self._services = app, services
         self._hosts: set[str] = set()
         own = socket.gethostname().lower()
+        self._public = services.settings.public_name.lower()
         self._names = {"localhost", own, f"{own}.local", *(name.lower() for name in services.settings.names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +79,8 @@ class Guard:
         if not self._known(host):
             hint = "Use the gateway's address, or add the name to [api] names."
             return Problem(421, "foreign_host", f"Host = {host[:100]!r}: not a name of this gateway", hint)
+        if self._public and _name_of(host) == self._public and not _for_shoppers(scope["path"]):
+            return Problem(404, "not_found", "there is nothing for shoppers here")
         if scope["method"] not in SAFE:
             origin = headers.get(b"origin", b"").decode("latin-1")
             foreign = headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin")
@@ -87,9 +92,8 @@ class Guard:
         """Addresses cannot be rebound; names must be ours (against DNS rebinding)."""
         if host in self._hosts:
             return True
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        name = name.strip("[]").rstrip(".").lower()
-        if name not in self._names:
+        name = _name_of(host)
+        if name not in self._names and (not self._public or name != self._public):
             try:
                 ipaddress.ip_address(name)
             except ValueError:
@@ -132,6 +136,15 @@ class Guard:
         if scope["person"] is None and scope["method"] in SAFE and not public:
             return Problem(303, "not_signed_in", f"/sign-in?next={quote(path)}")
         return None
+
+
+def _name_of(host: str) -> str:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    return name.strip("[]").rstrip(".").lower()
+
+
+def _for_shoppers(path: str) -> bool:
+    return path.startswith(FOR_SHOPPERS) and not path.startswith(NOT_FOR_SHOPPERS)
 
 
 def _cookie(header: str) -> str:

@@ -18,7 +18,7 @@ def label_rows(here: Services, base: str) -> list[dict[str, str]]:
     The code of a zone is for shoppers: it opens their page.
     """
     # Shoppers' phones trust the name that the platform's certificate carries, not the gateway's own.
-    shop = f"https://{here.settings.names[0]}" if here.settings.names else base
+    shop = f"https://{here.settings.public_name}" if here.settings.public_name else base
     store, zones = here.site.store, {zone.id: zone.name or zone.id for zone in here.site.zones}
 
     def row(kind: str, of: str, name: str, where: str, code: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ import pytest
 from edge.access.authority import LEAF_DAYS
 from edge.api.app import Server, bind, make_server
 from edge.api.door import FIRST_BYTE_S, answer_to
-from edge.certificates import Certificates, own_addresses
+from edge.certificates import Certificates, PublicName, own_addresses
 from edge.core.errors import SettingsError
 from edge.settings import ApiSettings
 from tests.unit.api_support import PIN, Bench, gateway
@@ -232,3 +232,68 @@ def test_the_settings_refuse_to_show_pins_or_everything_to_the_network() -> None
     for settings in (ApiSettings(host="0.0.0.0", tls=False), ApiSettings(host="192.168.1.5", open=True)):
         with pytest.raises(SettingsError, match=r"api\."):
             settings.check()
+
+
+def public_files(folder: Path, name: str) -> tuple[Path, Path, str]:
+    """Chain and key of a name, and the CA that a phone knows: it stands for a public one."""
+    known = Certificates(folder, ApiSettings(names=(name,)), Wall(), list)
+    return known.authority.leaf, known.authority.leaf_key, known.ca_pem
+
+
+def test_shoppers_see_a_certificate_that_they_know_and_nothing_but_their_page(tmp_path: Path) -> None:
+    name = "store-7.example.com"
+    leaf, key, ca = public_files(tmp_path / "acme", name)
+    settings = ApiSettings(
+        tls=True, port=0, public_name=name, public_certificate=str(leaf), public_key=str(key)
+    )  # fmt: skip
+    phone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    phone.load_verify_locations(cadata=ca)
+
+    async def get(port: int, path: str, context: ssl.SSLContext, called: str) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=called)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {called}:{port}\r\nConnection: close\r\n\r\n".encode())
+        head = await reader.read()
+        await leave(writer)
+        return int(head.split()[1])
+
+    async def main() -> None:
+        certificates = Certificates(tmp_path / "tls", settings, Wall(), list)
+        listener = bind("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        async with gateway(settings) as bench:
+            server = make_server(bench.services, certificates.context)
+            running = asyncio.create_task(server.serve(sockets=[listener]))
+            await server.serving.wait()
+            pages = ("/s/z-1", "/s/sw.js", "/v1/offers?zone=z-1", "/v1/shopper/product?code=4569951000003")
+            assert {path: await get(port, path, phone, name) for path in pages} == dict.fromkeys(pages, 200)
+            others = ("/", "/sign-in", "/v1/devices", "/v1/offers/why?zone=z-1", "/health", "/openapi.json")
+            assert {path: await get(port, path, phone, name) for path in others} == dict.fromkeys(others, 404)
+            own = trusting(certificates)
+            assert await get(port, "/health", own, "127.0.0.1") == 200  # everything else under the gateway's own CA
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await get(port, "/s/z-1", phone, "127.0.0.1")
+            async with bench.client("technician") as client:
+                labels = {row["id"]: row["code"] for row in (await client.get("/v1/labels")).json()}
+            assert labels["z-1"] == f"https://{name}/s/z-1"
+            server.should_exit = True
+            await running
+
+    asyncio.run(main())
+
+
+def test_a_renewed_public_certificate_is_taken_and_a_broken_one_is_told_and_left(tmp_path: Path) -> None:
+    leaf, key, _ = public_files(tmp_path / "acme", "shop.example")
+    settings = ApiSettings(public_name="shop.example", public_certificate=str(leaf), public_key=str(key))
+    public = PublicName(settings)
+    assert public.look() == ""
+    chosen = public._context
+    assert (public.look(), public._context is chosen) == ("", True)
+    leaf.write_text("nonsense", encoding="ascii")
+    assert "certificate of shop.example cannot be used" in public.look()
+    assert public._context is chosen
+    other, _, _ = public_files(tmp_path / "new", "shop.example")
+    leaf.write_bytes(other.read_bytes())
+    key.write_bytes((tmp_path / "new" / Path(key).name).read_bytes())
+    assert (public.look(), public._context is chosen) == ("", False)
+    with pytest.raises(SettingsError, match="together, or none"):
+        ApiSettings(public_name="shop.example").check()

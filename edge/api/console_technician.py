@@ -29,6 +29,7 @@ from edge.api.store_routes import tally_of, warnings, zone_of
 from edge.api.words import LANGUAGES, requested_language, speaker
 from edge.core.errors import InferenceError
 from edge.core.observation import DeviceState
+from edge.recordings import KINDS
 
 router = APIRouter(dependencies=[Depends(Needs(Role.VIEWER))])
 MOUNT_WALKS, GRID_EYE_DEG = 10, 30.0
@@ -62,6 +63,8 @@ async def one_device(request: Request, here: Here, who: Viewer, device_id: str) 
         "blinks": row["kind"] in setting_up.BLINKS,
         "ready": setting_up.standing(here, device_id)["ready"],
         "site": here.site,
+        "recordable": row["kind"] in KINDS,
+        "recordings": [tap for tap in here.recordings.rows() if tap["device"] == device_id],
     }
     return render(request, here, "device", row=row, events=events, link=link, **more)
 

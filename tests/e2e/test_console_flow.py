@@ -169,6 +169,17 @@ def test_from_the_box_to_a_replaced_device(tmp_path: Path) -> None:
         assert page.locator("td", has_text="replaced").count() == 1
         assert page.locator(".verdict.good").count() == 1
 
+        # Labels and the set-up record leave as PDF, without the frame of the console.
+        for path, words in (("/labels", "shelf-mcu-1"), ("/record", "SHELF-HX8")):
+            mia.go(path)
+            assert words in page.inner_text("main")
+            page.emulate_media(media="print")
+            assert not page.locator(".rail").is_visible()
+            paper = page.pdf(format="A4", path=tmp_path / "paper.pdf")
+            assert paper.startswith(b"%PDF")
+            assert paper.count(b"/Type /Page\n") in (1, 2, 3, 4)
+            page.emulate_media(media="screen")
+
         # A connection that is gone is said, and taken up again where it ended, without a reload.
         mia.go("/store")
         expect(page.locator("#link")).to_have_class("pill live", timeout=30_000)

@@ -17,6 +17,7 @@ import pytest
 from cloud_bridge.settings import UplinkSettings
 from edge.demo import Cast
 from tests.e2e.bridge_wires import until, wired_store
+from tests.e2e.console_store import ARGUMENTS, CHROMIUM, missing
 from tests.e2e.support import wait_until
 
 GTIN = "04012345000016"
@@ -98,6 +99,42 @@ def test_a_folder_without_a_platform_is_named(tmp_path: Path, arguments: tuple[s
     assert done.returncode == 2
     assert named in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+def test_a_gateway_joins_in_the_browser_by_the_text_of_its_code(tmp_path: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    deploy = Path(__file__).parents[2] / "deploy"
+    (tmp_path / "site.json").write_text((deploy / "first-site.json").read_text("utf-8"), "utf-8")
+    settings = tmp_path / "gateway.toml"
+    settings.write_text(
+        '[gateway]\nplanogram = "site.json"\nstate_dir = "var"\n[api]\nport = 0\nopen = true\n', "utf-8"
+    )
+    cast = Cast(tmp_path)
+    try:
+        cast.smartstore("platform", "platform", "--dir", str(tmp_path / "p"), "--json")
+        gateway = cast.smartstore("gateway", "run", "--config", str(settings), "--json")
+        made = command("--dir", str(tmp_path / "p"), "--bundle", "t1/s8")
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            page = browser.new_context(locale="ja", viewport={"width": 360, "height": 780}).new_page()
+            page.goto(f"{gateway['api']}/network")
+            page.fill("#enrol textarea", "smartstore:nonsense")
+            page.click("#enrol [name=check]")
+            expect(page.locator("#enrol .answer")).not_to_be_empty()
+            page.fill("#enrol textarea", made.stdout)
+            page.click("#enrol [name=check]")
+            shown = page.locator("#enrol .fingerprint")
+            expect(shown).to_be_visible()
+            assert f"gateway: {shown.text_content()}\n" in made.stderr  # what the platform's people see
+            assert page.text_content("#enrol .of") == "t1 / s8"
+            page.click("#enrol [name=join]")
+            expect(page.locator("[data-part=platform] dd").first).to_have_text("t1 / s8", timeout=60_000)
+            expect(page.locator("[data-part=verdict]")).to_contain_text("接続済み", timeout=60_000)
+            browser.close()
+    finally:
+        cast.stop_all()
 
 
 def test_a_gateway_process_joins_with_one_command(tmp_path: Path) -> None:

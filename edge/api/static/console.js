@@ -156,6 +156,7 @@ async function refresh(now) {
   } catch { /* the live connection says that it is lost */ } finally { setTimeout(() => { busy = false; }, 900); }
 }
 setInterval(() => { if (due && Date.now() >= due) refresh(); }, 200);
+if ($("[data-every]")) setInterval(() => { due ||= Date.now(); }, 5000); // links and trials that no fact tells of
 
 function describe(fact) {
   const shelf = fact.shelf ? `${factWords.shelf} ${fact.shelf.replace(/^shelf-/, "")}` : "";

@@ -14,6 +14,7 @@ from pathlib import Path
 
 KEPT = 2_048
 DEEPEST = 3
+SHELVES = frozenset({"shelf", "home"})  # gaps that name one
 _GAP = re.compile(r"\{(\w+)([!?]?)\}")
 
 
@@ -69,6 +70,8 @@ def _fill(found: dict[str, str], gaps: dict[str, str], japanese: str, depth: int
             if not inner and sign == "!":
                 return ""
             found[name] = inner or found[name]
+    for name in SHELVES & found.keys():
+        found[name] = found[name].removeprefix("shelf-")  # as people call it
     return japanese.format(**found)
 
 

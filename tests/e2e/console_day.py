@@ -52,6 +52,18 @@ def in_japanese(planogram: dict[str, Any]) -> dict[str, Any]:
     return planogram | rows | {"store": named(planogram["store"])}
 
 
+def in_english(planogram: dict[str, Any]) -> dict[str, Any]:
+    """And back."""
+    back = {told: name for name, told in {**NAMES, **GARMENTS}.items()}
+
+    def named(row: dict[str, Any]) -> dict[str, Any]:
+        stem, _, size = str(row["name"]).rpartition(" ")
+        return row | {"name": back.get(row["name"]) or (f"{back[stem]} {size}" if stem in back else row["name"])}
+
+    rows = {section: [named(row) for row in planogram[section]] for section in ("zones", "products")}
+    return planogram | rows | {"store": named(planogram["store"])}
+
+
 def quarters(zone: ZoneInfo, now_us: int) -> list[int]:
     """Starts (wall µs) of the quarters since the store opened that are over by now."""
     local = datetime.fromtimestamp(now_us / US_PER_S, UTC).astimezone(zone)

@@ -56,6 +56,8 @@ def furnish(found: Found, api: Api) -> None:
     """What people did: holds, promotions, a colleague, a scale whose cable is not in yet."""
     day_us = 86_400_000_000
     now_us = api.call("GET", "/health")["wall_us"]
+    while min(api.call("GET", f"/v1/stock/{gtin}").get("available_to_promise") or 0 for gtin in (TEA, SHIRT)) < 2:
+        time.sleep(0.5)  # readers and scales look around first
     for hold, gtin, quantity, pickup in (("web-10482", TEA, 2, "counter"), ("web-10486", SHIRT, 1, "locker")):
         body = {"hold": hold, "gtin": gtin, "quantity": quantity, "pickup": pickup}
         api.call("POST", "/v1/holds", body)

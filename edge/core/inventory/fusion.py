@@ -245,7 +245,12 @@ class Fusion:
         return odds
 
     def _astray(self, tag: Tag, target: str) -> float:
-        """Goods are rarely laid where they do not belong; what seems to go home from there was at home before."""
+        """Goods are rarely laid where they do not belong; what seems to go home from there was at home before.
+
+        Only where a scale has a say as well: presence knows the homes, and its probability has this in it already.
+        """
+        if not (self.weighed(target, tag.gtin) or (tag.shelf and self.weighed(tag.shelf, tag.gtin))):
+            return 1.0
         if not self.plan.is_home(target, tag.gtin):
             return ASTRAY_ODDS
         return 1.0 if not tag.shelf or self.plan.is_home(tag.shelf, tag.gtin) else 1.0 / ASTRAY_ODDS

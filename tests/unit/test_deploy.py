@@ -141,3 +141,49 @@ def test_a_restored_journal_begins_a_new_epoch(tmp_path: Path) -> None:
     store, kept = open_store(settings, "machine-1")
     assert kept.new_epoch_cause == ""
     store.close()
+
+
+def read_only(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["sh", str(DEPLOY / "read-only-root.sh"), *arguments]
+    return subprocess.run(command, env={**os.environ, "ROOT": str(root)}, capture_output=True, text=True, check=False)
+
+
+def test_the_root_becomes_read_only_and_data_live_on_their_partition(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    fstab = tmp_path / "etc/fstab"
+    before = "# static\nPARTUUID=1-02 / ext4 defaults,noatime,rw 0 1\nPARTUUID=1-01 /boot/firmware vfat defaults 0 2\n"
+    fstab.write_text(before)
+    (tmp_path / "var/lib/smartstore").mkdir(parents=True)
+    (tmp_path / "var/lib/smartstore/journal.db").write_text("facts")
+    assert read_only(tmp_path, "--check").returncode == 1
+    done = read_only(tmp_path, "smartstore-data")
+    assert done.returncode == 0, done.stderr
+    rows = {row[1]: row for row in (line.split() for line in fstab.read_text().splitlines()) if row[0] != "#"}
+    assert rows["/"][3].split(",") == ["ro", "defaults", "noatime"]
+    assert rows["/data"][:3] == ["LABEL=smartstore-data", "/data", "ext4"]
+    for folder in ("/var/lib/smartstore", "/opt/smartstore", "/var/lib/smartstore-update", "/var/lib/bluetooth"):
+        assert rows[folder][0] == f"/data{folder}"
+        assert "bind" in rows[folder][3]
+    assert {rows[folder][2] for folder in ("/tmp", "/var/tmp", "/var/log")} == {"tmpfs"}
+    assert (tmp_path / "data/var/lib/smartstore/journal.db").read_text() == "facts"
+    changed = fstab.read_text()
+    assert "nothing to do" in read_only(tmp_path, "smartstore-data").stdout
+    assert fstab.read_text() == changed
+    assert "smartstore-data" in read_only(tmp_path, "--check").stdout
+    assert read_only(tmp_path, "--undo").returncode == 0
+    rows = {row[1]: row for row in (line.split() for line in fstab.read_text().splitlines()) if row[0] != "#"}
+    assert rows["/"][3] == "rw,defaults,noatime"
+    assert "/tmp" not in rows
+    assert "/var/lib/smartstore" in rows  # else the gateway would start empty
+    assert read_only(tmp_path, "--check").returncode == 1
+    assert read_only(tmp_path, "smartstore-data").returncode == 0
+    again = [line for line in fstab.read_text().splitlines() if line != "# static"]
+    assert sorted(again) == sorted(line for line in changed.splitlines() if line != "# static")
+
+
+def test_a_read_only_root_needs_a_label_and_a_root(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/fstab").write_text("# empty\n")
+    for arguments in ((), ("--what",), ("smartstore-data",)):
+        assert read_only(tmp_path, *arguments).returncode == 2
+    assert (tmp_path / "etc/fstab").read_text() == "# empty\n"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from edge.clock import Sources
 from edge.core.errors import GatewayError
-from edge.doctor import machine, store, wires
+from edge.doctor import machine, store, updates, wires
 from edge.doctor.finding import Finding, Grade, judged, report
+from edge.updating import update_paths
 
 if TYPE_CHECKING:
     from cloud_bridge.settings import Endpoint, UplinkSettings
@@ -55,6 +56,9 @@ def _planned(plan: Plan, root: Path) -> Iterator[Finding]:
     links = [(entry.id, str(getattr(s, "link", "") or getattr(s, "moniker", ""))) for entry, s in plan.devices]
     yield from wires.devices((device, link) for device, link in links if link)
     yield from _uplink(plan.uplink)
+    paths = update_paths(plan.file)
+    if paths is not None:
+        yield from updates.look(paths, Sources().realtime_ns() // 1000)
 
 
 def _model(state_dir: Path) -> Iterator[Finding]:

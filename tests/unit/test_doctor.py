@@ -308,3 +308,26 @@ def test_a_broker_in_the_settings_is_tried(tmp_path: Path) -> None:
         found = examine(settings_file(tmp_path, f'[uplink]\nhosts = ["{address}"]\n'))
     assert named(found, f"broker {address}").ok
     assert named(found, "platform keys").grade is Grade.WARNING
+
+
+def test_updates_are_looked_at_without_asking_anybody(tmp_path: Path) -> None:
+    more = f'[updates]\nurl = "https://127.0.0.1:9/"\nslots = "{tmp_path}/opt"\ntrust_dir = "{tmp_path}/trust"\n'
+    config = settings_file(tmp_path, more)
+    findings = examine(config)
+    assert named(findings, "update root").grade is Grade.FAULT
+    assert named(findings, "good release").grade is Grade.FAULT
+    assert "never reached yet" in named(findings, "update repository").found
+    plant(tmp_path, "root.json", "{}")
+    plant(tmp_path, "opt/slots/1.0.0/.complete")
+    (tmp_path / "opt/good").symlink_to("slots/1.0.0")
+    plant(tmp_path, "opt/trial.json", "{}")
+    now_us = Sources().realtime_ns() // 1000
+    status = {"checked_us": now_us - 9 * 86_400 * 10**6, "refused": "freeze: timestamp.json: expired"}
+    plant(tmp_path, "var/updates/status.json", json.dumps(status))
+    findings = examine(config)
+    assert named(findings, "update root").ok
+    assert named(findings, "good release").ok
+    assert "freeze" in named(findings, "updates").found
+    assert named(findings, "updates").grade is Grade.WARNING
+    assert "9 days ago" in named(findings, "update repository").found
+    assert named(findings, "update trial").ok

@@ -47,7 +47,9 @@ from edge.api.tally import Tally
 from edge.core.errors import SettingsError
 
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (
+ROUTERS = (  # asked in this order: what phones ask by the hundred comes first
+    offers_routes,
+    shopper_routes,
     routes,
     access_routes,
     enrolment_routes,
@@ -64,8 +66,6 @@ ROUTERS = (
     configuration_routes,
     support,
     watch_routes,
-    offers_routes,
-    shopper_routes,
     console,
 )
 

@@ -138,6 +138,11 @@ class Stage:
         """The simulator's own export."""
         return json.loads((self.directory / "truth.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
+    def product_names(self) -> dict[str, str]:
+        """GTIN → name, by the store's planogram."""
+        site = json.loads((self.directory / "site.json").read_text(encoding="utf-8"))
+        return {product["gtin"]: product["name"] for product in site["products"]}
+
     def platform_rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the platform's database; none while it is being made."""
         try:
@@ -236,7 +241,7 @@ def _play(cast: Cast, seconds: float | None, seed: int, summary: Path | None, as
     if as_json:
         typer.echo(json.dumps(figures, ensure_ascii=False))
     else:
-        view.result(figures)
+        view.result(figures, settled=not interrupted)
     good = figures["facts_lost"] == 0 and figures["platform_gaps"] == 0 and not cheats_that_worked(figures["phones"])
     return 0 if good and (interrupted or figures["stock_mismatches"] == 0) else 1
 

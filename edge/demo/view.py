@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections import Counter, deque
@@ -18,12 +19,18 @@ from rich.table import Table
 from rich.text import Text
 
 from edge.demo.offers import in_words
+from edge.demo.telling import row
 
 if TYPE_CHECKING:
     from edge.demo import Stage
 
-SHOWN_FACTS = 12
-SKIP = {"seq", "type", "time_us", "time_quality", "why", "sources", "confidence"}
+KEPT_FACTS = 100
+FACTS_MIN = 4
+ABOVE_ROWS = 19  # title, three panels and the frame of the newest facts
+BAR = 16
+LOOKS = 12  # rates are of the last so many looks
+HEARD = {"tags_in": "reads", "adverts": "adverts", "frames": "frames"}
+"""What a device's counter of what it hears is called, and what it counts."""
 STATE_STYLE = {"online": "green", "degraded": "yellow", "offline": "red"}
 
 
@@ -35,9 +42,12 @@ class View:
         self._quiet = quiet
         self._console = Console(stderr=quiet)
         self._message = ""
-        self._facts: deque[dict[str, Any]] = deque(maxlen=SHOWN_FACTS)
+        self._facts: deque[dict[str, Any]] = deque(maxlen=KEPT_FACTS)
         self._counts: Counter[str] = Counter()
         self._after = 0
+        self._products: dict[str, str] = {}
+        self._heard: dict[str, deque[tuple[float, int]]] = {}
+        self._most: dict[str, int] = {}
         self._live = Live(console=self._console, auto_refresh=False, screen=False)
 
     def __enter__(self) -> Self:
@@ -71,8 +81,10 @@ class View:
         title = Text(self._message, style="bold")
         if self.stage is None:
             return Group(title)
+        if not self._products:
+            self._products = self.stage.product_names()
         self._read_facts()
-        columns = Columns([self._devices(), self._totals(), self._agreement()], equal=False, expand=True)
+        columns = Columns([self._devices(), self._totals(), self._stock()], equal=False, expand=False)
         return Group(title, columns, self._newest())
 
     def _get(self, path: str) -> Any:
@@ -92,42 +104,52 @@ class View:
             self._facts.append(fact)
 
     def _devices(self) -> Panel:
-        table = Table.grid(padding=(0, 2))
+        table = Table.grid(padding=(0, 1))
         for device in self._get("/v1/devices") or []:
-            table.add_row(device["id"], Text(device["state"], style=STATE_STYLE.get(device["state"], "")))
+            name = next((name for name in HEARD if name in device["counters"]), "")
+            looks = self._heard.setdefault(device["id"], deque(maxlen=LOOKS))
+            looks.append((time.monotonic(), device["counters"].get(name, 0)))
+            (then_s, before), (now_s, total) = looks[0], looks[-1]
+            rate = f"{(total - before) / (now_s - then_s):.0f} {HEARD[name]}/s" if name and now_s > then_s else ""
+            state = Text("● " + device["id"], style=STATE_STYLE.get(device["state"], ""))
+            table.add_row(state, Text(rate, justify="right", style="dim"))
         return Panel(table, title="devices")
 
     def _totals(self) -> Panel:
-        table = Table.grid(padding=(0, 2))
-        for name, count in self._counts.most_common(12):
-            table.add_row(name, Text(str(count), justify="right"))
-        return Panel(table, title="facts by type")
+        table = Table.grid(padding=(0, 1))
+        for name, count in self._counts.most_common(10):
+            table.add_row(name.rpartition(".")[2], Text(str(count), justify="right"))
+        return Panel(table, title="facts")
 
-    def _agreement(self) -> Panel:
+    def _stock(self) -> Panel:
+        """What the platform knows of each shelf, and how many of its products are just as they truly are."""
         assert self.stage is not None
-        wrong = self.stage.mismatches()
-        compared = len(self.stage.true_stock())
+        known, truth = self.stage.platform_stock(), self.stage.true_stock()
         rows = self.stage.platform_rows("SELECT MAX(contiguous) FROM stream")
-        table = Table.grid(padding=(0, 2))
-        table.add_row("committed by the gateway", str(self._after))
-        table.add_row("complete at the platform up to", str(rows[0][0] if rows else 0))
-        table.add_row("shelf and product pairs", str(compared))
-        table.add_row("of them equal to the truth", Text(str(compared - len(wrong)), style="green"))
-        for shelf, gtin, true, known in wrong[:6]:
-            table.add_row(f"  {shelf} {gtin}", f"{true} true, {'–' if known is None else known} known")
-        return Panel(table, title="platform against truth")
+        table = Table.grid(padding=(0, 1))
+        table.add_row("shelf", Text("what the platform knows", style="dim"), "", Text("products right", style="dim"))
+        for shelf in sorted({shelf for shelf, _ in truth}):
+            pairs = [pair for pair in truth.keys() | known.keys() if pair[0] == shelf]
+            right = sum(known.get(pair, 0) == truth.get(pair, 0) for pair in pairs)
+            units = sum(known.get(pair, 0) for pair in pairs)
+            self._most[shelf] = max(self._most.get(shelf, 1), units)
+            full = round(BAR * units / self._most[shelf])
+            bar = Text("█" * full, style="cyan").append("░" * (BAR - full), style="dim")
+            sound = "green" if right == len(pairs) else "yellow"
+            table.add_row(shelf, bar, Text(str(units), justify="right"), Text(f"{right} of {len(pairs)}", style=sound))
+        complete = rows[0][0] if rows else 0
+        said = Text(f"fact {self._after} at the gateway, complete to {complete or 0} at the platform", style="dim")
+        return Panel(Group(table, said), title="stock, live")
 
     def _newest(self) -> Panel:
+        room = max(FACTS_MIN, self._console.height - ABOVE_ROWS)
         table = Table.grid(padding=(0, 2))
-        for fact in reversed(self._facts):
-            shown = [f"{key} {value}" for key, value in fact.items() if key not in SKIP and value not in ("", None)]
-            table.add_row(
-                str(fact["seq"]), Text(fact["type"], style="cyan"), Text(" · ".join(shown), overflow="ellipsis")
-            )
+        for fact in list(self._facts)[: -room - 1 : -1]:
+            table.add_row(*row(fact, self._products))
         return Panel(table, title="newest facts")
 
-    def result(self, figures: dict[str, Any]) -> None:
-        """The summary for people."""
+    def result(self, figures: dict[str, Any], *, settled: bool) -> None:
+        """The summary for people; `settled`: the store was quiet when it was compared."""
         table = Table(title="The demo in figures", box=None, show_header=False)
         for key, value in figures.items():
             if key == "mismatches":
@@ -140,3 +162,8 @@ class View:
             )
             table.add_row(key, shown)
         Console().print(table)
+        if not settled:
+            hint = (
+                "Ended while shoppers moved goods: mismatches are what was on its way. With --seconds 40 the demo waits"
+            )
+            Console().print(Text(f"{hint} until the store is quiet, and then compares.", style="dim"))

@@ -97,7 +97,7 @@ async def notice(request: Request, here: Here, who: Technician, device_id: str) 
 @router.get("/set-up", response_class=HTMLResponse)
 async def set_up(request: Request, here: Here, who: Technician) -> HTMLResponse:
     """What is there, what is missing, what comes next; and looking for what is new."""
-    rows = [setting_up.standing(here, device_id) for device_id in sorted(here.installation.entries())]
+    rows = setting_up.standings(here)
     looking = next((job for job in here.jobs.all() if job.kind == "discovery" and job.state == "running"), None)
     more = {
         "kinds": here.installation.kinds(),
@@ -114,10 +114,10 @@ async def set_up_device(request: Request, here: Here, who: Technician, device_id
     """One device, step by step; how far it is the gateway knows, so any phone goes on where another stopped."""
     del who
     entry = entry_of(here, device_id)
-    row = setting_up.standing(here, device_id)
+    rows = setting_up.standings(here)
+    row = next(row for row in rows if row["id"] == device_id)
     place = rows_of(here.site, device_id, entry.kind)
-    waiting = [name for name in sorted(here.installation.entries()) if not setting_up.standing(here, name)["ready"]]
-    following = next((name for name in waiting if name != device_id), "")
+    following = next((one["id"] for one in rows if not one["ready"] and one["id"] != device_id), "")
     more = {"place": place, "lanes": setting_up.lanes_of(here, device_id), "site": here.site, "following": following}
     return render(request, here, "wizard", row=row, **more)
 
@@ -158,7 +158,7 @@ def _qr(text: str) -> str:
 @router.get("/record", response_class=HTMLResponse)
 async def record(request: Request, here: Here, who: Technician) -> HTMLResponse:
     """The set-up record, to print or to save as PDF: what stands where, tested by whom, to be signed."""
-    rows = [setting_up.standing(here, device_id) for device_id in sorted(here.installation.entries())]
+    rows = setting_up.standings(here)
     tests = [row for row in here.access.audit.rows(limit=1000) if row["action"] in setting_up.RECORDED]
     answer = health_document(here)[1]
     warned = await warnings(here, who)

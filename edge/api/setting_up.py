@@ -7,6 +7,7 @@ its kind; a step counts as done by what the gateway knows (its link, the planogr
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Set
 from typing import Any
 
 from edge.api.device_routes import places_of
@@ -28,6 +29,7 @@ RECORDED = frozenset(
         "set_inward",
     }
 )
+Deeds = Mapping[str, Set[str]]
 LOOKED_BACK = 1_000  # audit rows
 NAMES = {"rfid_llrp": "reader", "rfid_r200": "reader", "shelf_mcu": "shelf-mcu", "beacon_ble": "scanner"}
 NAMES |= {
@@ -73,10 +75,16 @@ def _products(here: Services, lane: Lane) -> list[str]:
     return [here.site.product_by_gtin[gtin].name or gtin for gtin in lane.gtins if gtin in here.site.product_by_gtin]
 
 
-def standing(here: Services, device_id: str) -> dict[str, Any]:
+def standings(here: Services) -> list[dict[str, Any]]:
+    """`standing` of every position, by id."""
+    deeds = _deeds(here)
+    return [standing(here, device_id, deeds) for device_id in sorted(here.installation.entries())]
+
+
+def standing(here: Services, device_id: str, deeds: Deeds | None = None) -> dict[str, Any]:
     """The device with its places and steps [(key, done)], the first that is not done (`now`), and whether all are."""
-    row = device_row(here, device_id)
-    places, lanes, done = places_of(here, device_id), lanes_of(here, device_id), _done(here, device_id)
+    done = (_deeds(here) if deeds is None else deeds).get(device_id, frozenset())
+    row, places, lanes = device_row(here, device_id), places_of(here, device_id), lanes_of(here, device_id)
     steps = [("connected", row["state"] != DeviceState.OFFLINE)]
     if row["kind"] in BLINKS:
         steps.append(("identified", "identify_device" in done or "test_device" in done))
@@ -93,13 +101,14 @@ def standing(here: Services, device_id: str) -> dict[str, Any]:
     return row | {"places": places, "steps": steps, "now": now, "ready": all(needed)}
 
 
-def _done(here: Services, device_id: str) -> set[str]:
-    """What people did with this device since it was set up or replaced, by the audit."""
-    done: set[str] = set()
+def _deeds(here: Services) -> Deeds:
+    """What people did with each device since it was set up or replaced, by one look through the audit."""
+    done: dict[str, set[str]] = {}
+    over: set[str] = set()
     for row in here.access.audit.rows(limit=LOOKED_BACK):
-        if row["target"] != device_id:
-            continue
-        done.add(str(row["action"]))
-        if row["action"] in ("add_device", "replace_device"):
-            break
+        target, action = str(row["target"]), str(row["action"])
+        if action in RECORDED and target not in over:
+            done.setdefault(target, set()).add(action)
+            if action in ("add_device", "replace_device"):
+                over.add(target)
     return done

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from collections import ChainMap
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -38,6 +40,7 @@ from edge.api import (
     watch_routes,
 )
 from edge.api import hot as hot_reads
+from edge.api.desk import keep_promises
 from edge.api.door import door
 from edge.api.guard import Guard
 from edge.api.openapi import describe
@@ -82,7 +85,7 @@ def create_app(services: Services) -> Guard:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     describe(app)
     hot = [getattr(room, "HOT", {}) for room in (hot_reads, *ROUTERS)]
-    return Guard(Quick(app, services, app.state, dict(ChainMap(*hot))), services)
+    return Guard(Quick(app, services, app.state, dict(ChainMap(*hot))), services, app.state)
 
 
 class Server(uvicorn.Server):
@@ -91,11 +94,23 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.serving = asyncio.Event()
+        self.beside: Callable[[], Coroutine[Any, Any, None]] | None = None
+        """Endless work of the rooms behind the routes, while it serves."""
+        self._beside: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         await super().startup(sockets)
+        if self.beside is not None:
+            self._beside = asyncio.create_task(self.beside(), name="promises")
         self.serving.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop what works beside, then the server."""
+        if self._beside is not None:
+            self._beside.cancel()
+            await asyncio.gather(self._beside, return_exceptions=True)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -120,8 +135,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 def make_server(services: Services, context: ssl.SSLContext | None = None) -> Server:
     """A server for `serve(sockets=[bind(...)])`, over TLS where a context is given."""
+    app = create_app(services)
     config = uvicorn.Config(
-        create_app(services),
+        app,
         http=door(context) if context else "httptools",
         ws="none",
         log_level="warning",
@@ -131,4 +147,6 @@ def make_server(services: Services, context: ssl.SSLContext | None = None) -> Se
         server_header=False,
         proxy_headers=False,
     )
-    return Server(config)
+    server = Server(config)
+    server.beside = functools.partial(keep_promises, app.state, services)
+    return server

@@ -8,21 +8,25 @@ offer, or an instant passed at which the clock alone changes the answer (`until_
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
+from starlette.datastructures import State
 
 from edge.api.problems import Problem
 from edge.api.quick import NO_CACHE, Ask, Rendered, tag_of, to_json
 from edge.api.services import Here, Services
 from edge.api.shopper_limits import Limits, Rate
+from edge.core.errors import JournalFull
 from edge.core.instant import US_PER_MIN, Instant
 from edge.core.site import Site
 from edge.offers import Offers
 
 ASK: Final = Rate(10.0, 40.0)
 CONSENT: Final = Rate(2.0, 30.0)  # an address behind which many phones are may still consent
+PROMISES_EVERY_S: Final = 600.0  # an erasure is promised within a day
 ANSWERS_MAX: Final = 20_000
 OF_ONE_PERSON: Final = (*NO_CACHE, ("vary", "X-Consent"))
 
@@ -156,6 +160,21 @@ async def desk_of(request: Request, here: Here) -> Desk:
         await desk.offers.erase_asked(here.runtime.clock.now())
     found: Desk = desk
     return found
+
+
+async def keep_promises(state: State, here: Services, every_s: float = PROMISES_EVERY_S) -> None:
+    """Erasures that the platform asked for and retention, also where no phone asks for anything for days."""
+    while True:
+        await asyncio.sleep(every_s)
+        desk = getattr(state, "desk", None)
+        if desk is None:
+            desk = state.desk = Desk(here)
+        try:
+            await desk.offers.keep_promises(here.runtime.clock.now())
+        except JournalFull as error:
+            here.health.alarms["erasure"] = f"erasures wait: {error}"
+        else:
+            here.health.alarms.pop("erasure", None)
 
 
 AtDesk = Annotated[Desk, Depends(desk_of)]

@@ -8,7 +8,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, State
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,10 +45,10 @@ NO_SENSORS = [(PERMISSIONS, b"camera=(), microphone=(), geolocation=()")]
 
 
 class Guard:
-    """ASGI middleware. Sets ``scope["person"]`` and ``scope["token"]``."""
+    """ASGI middleware. Sets ``scope["person"]`` and ``scope["token"]``. ``state``: the app's, behind it."""
 
-    def __init__(self, app: ASGIApp, services: Services) -> None:
-        self._app, self._services = app, services
+    def __init__(self, app: ASGIApp, services: Services, state: State | None = None) -> None:
+        self._app, self._services, self.state = app, services, state or State()
         self._hosts: set[str] = set()
         own = socket.gethostname().lower()
         self._public = services.settings.public_name.lower()

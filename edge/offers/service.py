@@ -133,6 +133,11 @@ class Offers:
         withdrawn = ConsentWithdrawn(at_us=now.mono_us, subject_id=subject, receipt=consent.handle)
         await self._runtime.tell(withdrawn)
 
+    async def keep_promises(self, now: Instant) -> None:
+        """What is due without anybody asking: the platform's erasures, and the end of what is kept long enough."""
+        await self.erase_asked(now)
+        self._sweep(now)
+
     async def erase_asked(self, now: Instant) -> int:
         """Carry out the platform's `erase_subject` commands; the number of subjects found."""
         asked = list(self._promotions().erasures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 from typing import Any
@@ -10,7 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
-from edge.core.facts import ItemPicked, OfferRedeemed, OfferRefused, OfferShown, OnHandChanged
+from edge.api.desk import keep_promises
+from edge.core.facts import ConsentWithdrawn, ItemPicked, OfferRedeemed, OfferRefused, OfferShown, OnHandChanged
 from edge.core.identity import encode_sgtin96
 from edge.core.instant import TimeQuality
 from edge.core.observation import TagReads
@@ -199,6 +201,23 @@ def test_withdrawal_and_erasure_end_everything() -> None:
             assert (await bench.services.runtime.execute(erase)).status == "done"
             assert (await ask(second)).json()["offers"] == []
             assert journal.keys("offers/consent/") == []
+
+    run(main, site=STORE)
+
+
+def test_an_erasure_is_carried_out_though_no_phone_ever_asks_again() -> None:
+    async def main(bench: Bench) -> None:
+        await prepare(bench)
+        async with bench.client(None) as phone:
+            subject = await consent(phone)
+        await bench.services.runtime.execute(Command("c-2", "erase_subject", {"subject_id": subject}))
+        assert len(bench.services.runtime.journal.keys("offers/consent/")) == 1
+        keeping = asyncio.create_task(keep_promises(bench.app.state, bench.services, every_s=0.01))
+        async with asyncio.timeout(5):
+            while bench.services.runtime.journal.keys("offers/consent/"):
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+        assert [row["subject_id"] for row in told(bench, ConsentWithdrawn)] == [subject]
 
     run(main, site=STORE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 from dataclasses import dataclass, field, replace
@@ -21,10 +22,12 @@ from edge.core.fact import Fact
 from edge.core.ports import Rollout
 from edge.core.site import Site
 from edge.installation import Installation
+from edge.journal import Journal
 from edge.remote import RemoteCommands
 from edge.runtime import Runtime
 from edge.settings import SettingsFile
 
+FAREWELL_S, FAREWELL_LONGEST_S = 3.0, 10.0  # from the platform's last word on; in all
 FILES = ("password_file", "proxy_file", "ca_file", "cert_file", "key_file")
 
 
@@ -104,3 +107,16 @@ def make_bridge(gateway: Gateway, site: Site, settings: UplinkSettings, version:
     )
     says = Announcements(runtime.clock, version, devices, secrets.token_hex(8))
     return Bridge(gateway, Topics(site.store.tenant, site.store.id), settings, ports, says)
+
+
+async def farewell(journal: Journal) -> None:
+    """Until the platform has acknowledged everything, or has been silent for 3 s, or 10 s are over."""
+    now_s, acked_seq = asyncio.get_running_loop().time, journal.acked_seq
+    longest_s = now_s() + FAREWELL_LONGEST_S
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FAREWELL_S) as patience:
+            while journal.acked_seq < journal.last_seq:
+                if journal.acked_seq != acked_seq:
+                    acked_seq = journal.acked_seq
+                    patience.reschedule(min(longest_s, now_s() + FAREWELL_S))
+                await asyncio.sleep(0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import functools
 import json
@@ -63,7 +62,6 @@ Start = Callable[[str, Coroutine[Any, Any, None]], None]
 WATCHDOG_S = 30.0
 UPLINK_NUMBERS = ("connected", "connects", "facts_sent", "messages_sent", "acked_seq", "backlog")
 RESTART_S = 1.0  # the answer leaves first; systemd starts us again
-FAREWELL_S = 3.0  # at a stop, the platform gets so long to take the last facts
 FATAL_EXIT = 74  # EX_IOERR: systemd starts us again, the journal is read anew
 
 
@@ -275,10 +273,7 @@ class Gateway:
             return
         self.runtime.step()
         await self.journal.flush()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_S):
-                while self.journal.acked_seq < self.journal.last_seq:  # noqa: ASYNC110 (once a life, for 3 s at most)
-                    await asyncio.sleep(0.05)
+        await bridge.farewell(self.journal)
 
     async def _finish(self, tasks: list[asyncio.Task[None]]) -> None:
         failed = [task for task in tasks if task.done() and not task.cancelled() and task.exception()]

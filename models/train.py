@@ -1,7 +1,7 @@
 """Train the footfall network from nothing: ``python -m models.train`` (extra `train`), then export and calibrate it.
 
 Deterministic on a machine: one thread, fixed seeds, generated scenes only. Writes footfall.onnx and manifest.toml
-beside this file, or into --out. Eight minutes of one core.
+beside this file, or into --out. Ten minutes of one core.
 """
 
 from __future__ import annotations

@@ -128,11 +128,12 @@ async def labels(request: Request, here: Here, who: Technician) -> HTMLResponse:
     del who
     base = str(request.base_url).rstrip("/")
     speak = speaker(requested_language(request.headers))
+    teller = teller_of(request, here)
     zones = {zone.id: zone.name or zone.id for zone in here.site.zones}
     entries = here.installation.entries()
     sheets = {
         "gateway": [(here.site.store.name or here.site.store.id, here.site.store.id, f"{base}/sign-in")],
-        "devices": [(name, ", ".join(map(shelf_name, places_of(here, name))), _at(base, name)) for name in entries],
+        "devices": [(name, teller.places(places_of(here, name)), _at(base, name)) for name in entries],
         "shelves": [
             (f"{speak('shelf')} {shelf_name(shelf.id)}", zones.get(shelf.zone, ""), f"{base}/recount/{shelf.id}")
             for shelf in here.site.shelves

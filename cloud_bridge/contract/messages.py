@@ -141,6 +141,27 @@ _BIRTH = MessageKind(
         "devices": ["reader-1", "shelf-mcu-1"],
     },
 )
+_ON_SHELF = {
+    "shelf": "shelf-1",
+    "on_hand": 7,
+    "low": 7,
+    "high": 8,
+    "confidence": 0.97,
+    "sources": ["rfid", "weight"],
+    "as_of_us": 96_586_340,
+    "last_verified_us": None,
+    "known": True,
+    "reason": "weight of lane lane-1 changed by -120.3 g ± 0.3 g: -1",
+}
+_STOCK = {
+    "gtin": TEXT,
+    "name": TEXT,
+    "on_hand": COUNT,
+    "available_to_promise": {**COUNT, "description": "max(0, P10(on hand) - held and not yet picked - buffer)."},
+    "held": {**COUNT, "description": "Held and not yet picked."},
+    "out_of_stock": {"type": "boolean"},
+    "shelves": {"type": "array", "items": {"type": "object"}, "description": "Each with interval, sources and why."},
+}
 _STATE = tuple(
     MessageKind(
         name,
@@ -157,8 +178,9 @@ _STATE = tuple(
             "state-stock",
             "state/stock/{gtin}",
             "Stock of one product with available-to-promise; an empty payload deletes.",
-            {},
-            {"on_hand": 7, "available": 6},
+            _STOCK,
+            {"gtin": "04012345000016", "name": "Green tea", "on_hand": 7, "available_to_promise": 6, "held": 1}
+            | {"out_of_stock": False, "shelves": [_ON_SHELF]},
         ),
         ("state-device", "state/device/{id}", "How a device is; an empty payload deletes.", {}, {"state": "online"}),
         (

@@ -66,7 +66,7 @@ class Answers:
 
     async def _promised(self, tenant: str, store: str, gtin: str) -> dict[str, Any]:
         rows = await self._store.query("states", tenant=tenant, store=store, name=f"stock/{gtin}")
-        return {row["store"]: json.loads(row["document"]).get("available") for row in rows}
+        return {row["store"]: json.loads(row["document"]).get("available_to_promise") for row in rows}
 
     async def promise(self, tenant: str, store: str, gtin: str) -> dict[str, Any]:
         """Available-to-promise of one product in one store: its retained state. HTTPException 404 without one."""

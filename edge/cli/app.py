@@ -130,6 +130,26 @@ def platform(
 
 
 @app.command()
+def tell(
+    store: Annotated[str, typer.Argument(help="tenant/store")],
+    name: Annotated[str, typer.Argument(help="The command, such as place_hold (docs/contract.md lists all).")],
+    args: Annotated[list[str] | None, typer.Argument(help="name=value; a value is JSON or else a text.")] = None,
+    *,
+    directory: Annotated[Path, typer.Option("--dir", help="The folder of the running platform, or of a demo.")] = Path(
+        "var/platform"
+    ),
+    watch: Annotated[str, typer.Option(help="GTIN whose stock is shown meanwhile.")] = "",
+    seconds: Annotated[float, typer.Option(min=0, help="Go on watching so long after the answer.")] = 0.0,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text.")] = False,
+) -> None:
+    """Send a store a signed command over MQTT; show its answer and the stock that follows (--watch)."""
+    from edge.cli.tell import Order, arguments, tell_store
+
+    order = Order(store, name, arguments(args or []), watch, seconds)
+    raise typer.Exit(0 if tell_store(directory, order, json_) else 1)
+
+
+@app.command()
 def doctor(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file (TOML).")] = None,
     json_: Json = False,

@@ -79,7 +79,7 @@ async def _serve(options: PlatformOptions, as_json: bool) -> None:
         if not address:
             embedded = await stack.enter_async_context(nats_broker(directory / "broker"))
             address = embedded.address
-        platform = Platform(_settings(directory, address, authority))
+        platform = Platform(platform_settings(directory, address, authority))
         running = asyncio.create_task(platform.run())
         stopped = asyncio.create_task(stop.wait())
         await _connected(platform, address, {running, stopped})
@@ -111,8 +111,11 @@ async def _connected(platform: Platform, address: str, ends: set[asyncio.Task[An
     ready.cancel()
 
 
-def _settings(directory: Path, address: str, authority: Authority) -> PlatformSettings:
-    """With a certificate of its own where the broker speaks TLS. Raises SettingsError for what is no address."""
+def platform_settings(directory: Path, address: str, authority: Authority) -> PlatformSettings:
+    """Of the platform in a folder; with a certificate of its own where the broker speaks TLS.
+
+    Raises SettingsError for what is no address.
+    """
     link = UplinkSettings()
     try:
         secure = endpoint(address).secure
@@ -227,7 +230,7 @@ def _say_ready(platform: Platform, running: Running, directory: Path, as_json: b
 # --- other calls of the command ---------------------------------------------------------------------------------------
 
 
-def _running(directory: Path) -> Running:
+def running_platform(directory: Path) -> Running:
     """Raises SettingsError where no platform was ever started in this folder."""
     path = directory / "platform.json"
     try:
@@ -239,7 +242,7 @@ def _running(directory: Path) -> Running:
 
 def show_stores(directory: Path, as_json: bool) -> None:
     """Every store: complete up to where, what is missing, online. From the running platform, else from its database."""
-    running = _running(directory)
+    running = running_platform(directory)
     client = Client(running.api, api_token(directory), (directory / "ca" / "ca.pem").read_text(encoding="ascii"))
     try:
         rows: list[dict[str, Any]] = client.call("GET", "/v1/stores")
@@ -273,7 +276,7 @@ def _place(text: str) -> tuple[str, str]:
 
 def make_bundle(directory: Path, store: str, hosts: tuple[str, ...], qr: bool) -> None:
     """Print an enrolment bundle for a store: JSON on standard output, or a QR code. Raises SettingsError."""
-    running = _running(directory)
+    running = running_platform(directory)
     signer = load_signer(directory / "platform.key")
     enrolments = Enrolments(directory, Authority.load(directory / "ca"))
     try:

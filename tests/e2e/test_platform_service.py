@@ -50,7 +50,7 @@ def test_the_platform_answers_what_its_stores_told(tmp_path: Path) -> None:
         async def tell() -> None:
             settings = UplinkSettings(hosts=(told["mqtt"],), client_id="s1", platform_keys=told["keys"])
             async with wired_store(tmp_path, settings) as store:
-                store.view.set(f"stock/{GTIN}", 1, {"on_hand": 16, "available": 15})
+                store.view.set(f"stock/{GTIN}", 1, {"on_hand": 16, "available_to_promise": 15})
                 store.view.set("offers/z-1", 1, {"zone": "z-1", "promotions": [{"promotion": "p-1"}]})
                 await store.add(40)
                 await until(lambda: store.journal.acked_seq == 40, 60)
@@ -71,7 +71,7 @@ def test_the_platform_answers_what_its_stores_told(tmp_path: Path) -> None:
         assert near["distance_km"] == pytest.approx(6.67, abs=0.01), "0.06 degrees of latitude"
         promise = f"/v1/promise/s1/{GTIN}?tenant=t1"
         wait_until(lambda: ask(told, promise)[0] == 200, 60, "the retained state")
-        assert json.loads(ask(told, promise)[1])["available"] == 15
+        assert json.loads(ask(told, promise)[1])["available_to_promise"] == 15
         mirrored = "/s/t1/s1/v1/offers?zone=z-1"  # for shoppers: nobody is asked who they are
         wait_until(lambda: ask(told, mirrored, "")[0] == 200, 60, "the retained offers")
         assert json.loads(ask(told, mirrored, "")[1])["promotions"] == [{"promotion": "p-1", "why_not": []}]

@@ -274,7 +274,7 @@ async def questions(store: PlatformStore) -> None:
         "events/inventory", rendered(on_hand(3, "a"), on_hand(0, "b"), facts.StockOut(at_us=1, gtin=GTIN), quarter)
     )
     desk.consumer.received(Message("smartstore/v1/t1/s2/events/x", rendered(on_hand(4), epoch="e9")))
-    desk.give("state/stock/" + GTIN, b'{"as_of_seq":3,"on_hand":3,"available":2}')
+    desk.give("state/stock/" + GTIN, b'{"as_of_seq":3,"on_hand":3,"available_to_promise":2}')
     desk.give("state/device/d1", b'{"as_of_seq":3}')
     desk.give("birth", b'{"epoch":"e1","boot":1,"last_seq":4}')
     await desk.consumer.flush()
@@ -290,7 +290,7 @@ async def questions(store: PlatformStore) -> None:
         assert [(row["store"], row["on_hand"], row["available"]) for row in rows] == [("s2", 4, None), ("s1", 3, 2)]
         assert rows[0]["distance_km"] < 2 < 390 < rows[1]["distance_km"] < 410
         assert len((await web.get("/v1/stock", params={"tenant": "t1", "store": "s1"})).json()) == 2
-        assert (await web.get(f"/v1/promise/s1/{GTIN}", params={"tenant": "t1"})).json()["available"] == 2
+        assert (await web.get(f"/v1/promise/s1/{GTIN}", params={"tenant": "t1"})).json()["available_to_promise"] == 2
         assert (await web.get(f"/v1/promise/s9/{GTIN}", params={"tenant": "t1"})).status_code == 404
         outs = (await web.get("/v1/stock-outs", params={"tenant": "t1"})).json()
         assert [(row["store"], row["gtin"]) for row in outs] == [("s1", GTIN)]

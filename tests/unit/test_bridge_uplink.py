@@ -288,7 +288,7 @@ def test_announcements_are_as_published_and_the_will_follows() -> None:
     schemas = {kind.name: kind.schema for kind in MESSAGES}
 
     async def scene(broker, store, platform) -> None:
-        store.view.set("stock/04012345000016", 1, {"on_hand": 3, "available": 2})
+        store.view.set("stock/04012345000016", 1, {"on_hand": 3, "available_to_promise": 2})
         store.view.set("device/d1", 1, {"state": "online"})
         store.add(1)
         await asyncio.sleep(1)
@@ -296,7 +296,7 @@ def test_announcements_are_as_published_and_the_will_follows() -> None:
         jsonschema.validate(kept["birth"], schemas["birth"])
         jsonschema.validate(kept["connection"], schemas["connection"])
         jsonschema.validate(kept["state/gateway"], schemas["state-gateway"])
-        assert kept["state/stock/04012345000016"] == {"as_of_seq": 1, "on_hand": 3, "available": 2}
+        assert kept["state/stock/04012345000016"] == {"as_of_seq": 1, "on_hand": 3, "available_to_promise": 2}
         assert kept["connection"]["online"] is True
         store.view.set("device/d1", 2, None)
         await asyncio.sleep(1)
@@ -307,7 +307,7 @@ def test_announcements_are_as_published_and_the_will_follows() -> None:
         will = json.loads(broker.retained[ROOT + "connection"].payload)
         assert (will["online"], will["boot"]) == (False, kept["connection"]["boot"])
         rows = await platform.store.query("states", tenant="t1", store="s1", name="stock/%")
-        assert json.loads(rows[0]["document"])["available"] == 2
+        assert json.loads(rows[0]["document"])["available_to_promise"] == 2
 
     play(scene)
 

@@ -263,3 +263,14 @@ def test_a_lane_weighed_before_a_tag_left_says_nothing_against_its_leaving() -> 
     assert count(inventory, SHIRT) == 7
     inventory.handle(level(1300, 8.0, 0.03), at(1300))
     assert count(inventory, SHIRT) == 8, "weighed anew: the shirt lies there, its tag is what failed"
+
+
+def test_a_tag_whose_leaving_the_scale_told_leaves_the_count_certain() -> None:
+    inventory = stocked(8)
+    inventory.handle(level(600, 8.0, 0.03), at(600))
+    inventory.handle_all([step(700, "a1", (SHIRT, -1, 0.999), delta_g=-250.0), level(700, 7.0, 0.03)], at(700))
+    inventory.handle(tag(730, "shirt0", SHIRT, "", 0.9), at(730))
+    run(inventory, 730, 735)
+    told = inventory.fusion.estimate(inventory.fusion.pair("a", SHIRT), at(735).mono_us)
+    assert (told.on_hand, told.low, told.high) == (7, 7, 7)
+    assert told.confidence > 0.99

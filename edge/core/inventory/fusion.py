@@ -144,7 +144,8 @@ class Fusion:
         tag = self.tags[belief.epc] = Tag(belief.gtin, shelf, belief.at_us)
         odds = self.trust.odds(belief.probability)
         vouched, step = self.ledger(shelf).vouch(belief.at_us, belief.gtin, 1, self.plan.mass(shelf, belief.gtin))
-        if step is not None:
+        tag.weighed = step is not None
+        if tag.weighed:
             odds *= CHANCE_STEP / (vouched + MISSED_STEP)
         else:
             tag.is_new = True
@@ -202,6 +203,8 @@ class Fusion:
                 if event.sign < 0:
                     tag.left = step
                     self.trust.label(tag.told, true=True)
+                else:
+                    tag.weighed = True
                 tag.odds *= MISSED_STEP * CHANCE_STEP
                 self._touch_places(tag)
 
@@ -241,7 +244,8 @@ class Fusion:
         return odds
 
     def _arrival_speaks(self, tag: Tag, belief: TagBelief) -> float:
-        odds, _ = self._speaks(belief.shelf or "", tag.gtin, 1, belief)
+        odds, step = self._speaks(belief.shelf or "", tag.gtin, 1, belief)
+        tag.weighed = step is not None
         return odds
 
     def _astray(self, tag: Tag, target: str) -> float:

@@ -75,6 +75,7 @@ class Tag:
     left_shelf: str = ""
     left_us: int = 0
     told: float = 1.0  # probability of the belief that it left
+    weighed: bool = False  # a weight step vouched for its coming here
     is_new: bool = False  # first seen here, and nothing but its tag spoke for that
 
     def odds_at(self, now_us: int) -> float:
@@ -209,10 +210,10 @@ class Pair:
         return self._with_levels(out, self._since_levels(strangers))
 
     def _since_levels(self, strangers: Strangers) -> Strangers:
-        """Tags that moved since the lanes were weighed: that no step told of it is counted with the tags already."""
+        """Tags that moved since the lanes were weighed; that no step was told of them counts with the tags already."""
         at_us = min(level.at_us for level in self.levels.values())
-        left = sum(tag.odds_us > at_us for tag in self.ghosts.values())
-        came = sum(tag.odds_us > at_us for tag in self.soft.values())
+        left = sum(tag.since_us > at_us and tag.left is None for tag in self.ghosts.values())
+        came = sum(tag.since_us > at_us and not tag.weighed for tag in self.soft.values())
         shifts = range(-min(came, MOVED_MOST), min(left, MOVED_MOST) + 1)
         if len(shifts) == 1:
             return strangers

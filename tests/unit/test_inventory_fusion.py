@@ -274,3 +274,16 @@ def test_a_tag_whose_leaving_the_scale_told_leaves_the_count_certain() -> None:
     told = inventory.fusion.estimate(inventory.fusion.pair("a", SHIRT), at(735).mono_us)
     assert (told.on_hand, told.low, told.high) == (7, 7, 7)
     assert told.confidence > 0.99
+
+
+def test_an_item_taken_while_its_tag_was_falsely_seen_elsewhere_is_gone() -> None:
+    inventory = stocked(0, n_socks=5)
+    inventory.handle(tag(601, "socks0", SOCKS, "b", 0.6), at(601))
+    run(inventory, 601, 605)
+    assert count(inventory, SOCKS) == 5, "no scale told it"
+    inventory.handle(step(610, "a2", (SOCKS, -1, 0.995), delta_g=-80.0), at(610))
+    inventory.handle(tag(640, "socks0", SOCKS, "", 0.97), at(640))
+    run(inventory, 640, 650)
+    assert (count(inventory, SOCKS, "a"), count(inventory, SOCKS, "b")) == (4, 0)
+    told = inventory.fusion.estimate(inventory.fusion.pair("a", SOCKS), at(650).mono_us)
+    assert told.confidence > 0.9

@@ -40,7 +40,7 @@ class Parameters:
     flip_mean_s: float = 25.0
     stuck_share: float = 0.02  # of the flips: they last ten times as long
     missed_steps: float = 0.02
-    leans_per_lane_hour: float = 0.7
+    leans_per_lane_hour: float = 0.8
     mass_noise_g: float = 1.2
     unit_sd_share: float = 0.006
     junk_mass_share: float = 0.01  # moves whose measured mass is off by tens of grams

@@ -149,7 +149,7 @@ class Fusion:
             odds *= CHANCE_STEP / (vouched + MISSED_STEP)
         else:
             tag.is_new = True
-            self._absorb(self.pair(shelf, belief.gtin), 1)
+            self._absorb(shelf, belief.gtin, 1)
             self.ledger(shelf).unexplained(TagEvent(belief.at_us, belief.gtin, 1, belief.epc))
         self._doubt(tag, odds, belief.at_us)
         self._arrive(tag, belief)
@@ -206,7 +206,8 @@ class Fusion:
                 else:
                     tag.weighed = True
                 tag.odds *= MISSED_STEP * CHANCE_STEP
-                self._touch_places(tag)
+                for shelf in filter(None, (tag.shelf, tag.origin)):
+                    self._touch(self.pair(shelf, tag.gtin))
 
     def _moved(self, tag: Tag, belief: TagBelief) -> None:
         at_us, target = belief.at_us, belief.shelf or ""
@@ -217,7 +218,7 @@ class Fusion:
         left_odds = self._leave_speaks(tag, belief) if tag.shelf else 1.0
         came_odds = self._arrival_speaks(tag, belief) * self._astray(tag, target) if target else 1.0
         if tag.origin:
-            odds = standing * came_odds
+            odds = standing * left_odds * came_odds
         else:
             tag.origin = tag.shelf
             odds = self.trust.odds(belief.probability) * left_odds * came_odds
@@ -236,12 +237,22 @@ class Fusion:
 
     def _leave_speaks(self, tag: Tag, belief: TagBelief) -> float:
         if belief.epc in self.pair(tag.shelf, tag.gtin).soft and tag.origin:
-            return 1.0  # it leaves where it perhaps never was
+            return self._origin_speaks(tag, belief)
         odds, tag.left = self._speaks(tag.shelf, tag.gtin, -1, belief)
         tag.left_shelf, tag.left_us, tag.told = tag.shelf, belief.at_us, belief.probability
         if tag.left is not None:
             self.trust.label(belief.probability, true=True)
         return odds
+
+    def _origin_speaks(self, tag: Tag, belief: TagBelief) -> float:
+        """It leaves where it perhaps never was: perhaps it was taken from where it had seemed to leave before."""
+        shelf, ledger = tag.origin, self.ledger(tag.origin)
+        vouched, step = ledger.vouch(belief.at_us, tag.gtin, -1, self.plan.mass(shelf, tag.gtin))
+        if step is None:
+            ledger.unexplained(TagEvent(belief.at_us, tag.gtin, -1, belief.epc))
+            return 1.0
+        tag.left, tag.left_shelf, tag.left_us = step, shelf, belief.at_us
+        return CHANCE_STEP / (vouched + MISSED_STEP)
 
     def _arrival_speaks(self, tag: Tag, belief: TagBelief) -> float:
         odds, step = self._speaks(belief.shelf or "", tag.gtin, 1, belief)
@@ -266,19 +277,13 @@ class Fusion:
         if step is not None:
             return CHANCE_STEP / (vouched + MISSED_STEP), step
         if sign < 0:
-            self._absorb(self.pair(shelf, gtin), sign)
+            self._absorb(shelf, gtin, sign)
         ledger.unexplained(TagEvent(belief.at_us, gtin, sign, belief.epc))
         return (1.0 / (MISSED_STEP + vouched) if self.weighed(shelf, gtin) else 1.0), None
 
-    def _absorb(self, pair: Pair, sign: int) -> None:
-        """A tag change without a step is what the offset had been standing for, where there is one of that kind."""
-        if pair.offset is None or not self.is_tagged(pair.gtin) or len(pair.offset) == 1 == (0 in pair.offset):
-            return
-        out: Pmf = {}
-        for value, weight in pair.offset.items():
-            moved = value - sign if value * sign > 0 else value
-            out[moved] = out.get(moved, 0.0) + weight
-        pair.offset = out
+    def _absorb(self, shelf: str, gtin: str, sign: int) -> None:
+        if self.is_tagged(gtin):
+            self.pair(shelf, gtin).absorb(sign)
 
     def _leave(self, tag: Tag, epc: str) -> None:
         if not tag.shelf:
@@ -367,10 +372,7 @@ class Fusion:
 
     def n_level_lanes(self, pair: Pair) -> int:
         """Lanes whose absolute weights together count this pair; 0 where one of them is mixed or weight is down."""
-        if (pair.shelf, "weight") in self.down:
-            return 0
-        lanes = [p for p in self.plan.lanes(pair.shelf).values() if pair.gtin in p]
-        return len(lanes) if all(len(products) == 1 for products in lanes) else 0
+        return 0 if (pair.shelf, "weight") in self.down else self.plan.single_lanes(pair.shelf, pair.gtin)
 
     # --- people, health, time -----------------------------------------------------------------------------------------
 
@@ -386,10 +388,7 @@ class Fusion:
 
     def shift(self, pair: Pair, quantity: int, now_us: int, why: Why) -> None:
         """Books move a count that no sensor sees."""
-        offset = pair.offset if pair.offset is not None else {0: 1.0}
-        pair.offset = {max(0, value + quantity): 0.0 for value in offset}
-        for value, weight in offset.items():
-            pair.offset[max(0, value + quantity)] += weight
+        pair.move(quantity)
         pair.as_of_us = now_us
         pair.why.append(why)
         self._touch(pair)
@@ -449,8 +448,7 @@ class Fusion:
             return
         for shelf, ledger in self._ledgers.items():
             if ledger.steps and now_us >= ledger.recheck_us:
-                age_us = now_us - ledger.steps[-1].at_us
-                ledger.recheck_us = now_us + max(RECHECK_US, int(age_us * RECHECK_SHARE))
+                ledger.recheck_us = _next_look_us(now_us, ledger.steps[-1].at_us)
                 spoken = ledger.products()
                 for gtin, rest in ledger.close(now_us):
                     self._fold_steps(shelf, gtin, rest)
@@ -464,8 +462,7 @@ class Fusion:
                 self.warm[key] = now_us
             elif pair.recheck_us > now_us:
                 continue
-            age_us = now_us - self.warm[key]
-            pair.recheck_us = now_us + max(RECHECK_US, int(age_us * RECHECK_SHARE))
+            pair.recheck_us = _next_look_us(now_us, self.warm[key])
             pair.settle(now_us)
             self.dirty.add(key)
             if not pair.warm:
@@ -497,12 +494,11 @@ class Fusion:
         if not self.plan.on_lane(pair.shelf, pair.gtin):  # it may press on the lanes of others
             self.dirty.update((other.shelf, other.gtin) for other in self.on_shelf[pair.shelf] if other.levels)
 
-    def _touch_places(self, tag: Tag) -> None:
-        for shelf in (tag.shelf, tag.origin):
-            if shelf:
-                self._touch(self.pair(shelf, tag.gtin))
-
     def wake(self, now_us: int) -> None:
         """Make sure that time is looked at again soon."""
         if self._recheck_us is None or self._recheck_us > now_us + RECHECK_US:
             self._recheck_us = now_us + RECHECK_US
+
+
+def _next_look_us(now_us: int, evidence_us: int) -> int:
+    return now_us + max(RECHECK_US, int((now_us - evidence_us) * RECHECK_SHARE))

@@ -170,6 +170,25 @@ class Pair:
         """Whether time alone changes the estimate."""
         return bool(self.soft or self.ghosts)
 
+    def absorb(self, sign: int) -> None:
+        """A tag change without a step is what the offset had been standing for, where there is one of that kind."""
+        if self.offset is None or len(self.offset) == 1 == (0 in self.offset):
+            return
+        out: Pmf = {}
+        for value, weight in self.offset.items():
+            moved = value - sign if value * sign > 0 else value
+            out[moved] = out.get(moved, 0.0) + weight
+        self.offset = out
+
+    def move(self, quantity: int) -> None:
+        """The offset by so many items, never below none; what was never counted begins at none."""
+        offset = self.offset if self.offset is not None else CERTAIN
+        out: Pmf = {}
+        for value, weight in offset.items():
+            moved = max(0, value + quantity)
+            out[moved] = out.get(moved, 0.0) + weight
+        self.offset = out
+
     def settle(self, now_us: int) -> None:
         """Drop doubts that have faded."""
         for epc in [epc for epc, tag in self.soft.items() if tag.odds_at(now_us) < SETTLED_ODDS]:

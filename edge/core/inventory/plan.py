@@ -42,6 +42,11 @@ class Plan:
         """Whether a lane of the shelf is meant for this product."""
         return gtin in self._on_lanes.get(shelf, ())
 
+    def single_lanes(self, shelf: str, gtin: str) -> int:
+        """How many lanes carry this product and no other; 0 where one that carries it is mixed."""
+        lanes = [products for products in self.lanes(shelf).values() if gtin in products]
+        return len(lanes) if all(len(products) == 1 for products in lanes) else 0
+
     def over_lane(self, shelf: str, gtin: str) -> bool:
         """Whether a lane would show this product: its own, or, for a stranger, where lanes carry all of the shelf."""
         return self.on_lane(shelf, gtin) or (shelf in self._whole and not self.is_home(shelf, gtin))

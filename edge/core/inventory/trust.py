@@ -17,7 +17,7 @@ MEMORY = 400.0  # labelled moves a band remembers
 BELIEF_MIN, BELIEF_MAX = 0.5, 0.9995
 HALVING_US = 20 * US_PER_S  # fading of a radio path lasts 4-40 s: a move that lasts is true …
 STUBBORN_HALVING_US = 5 * US_PER_MIN  # … but for a few, that something hides for good
-STUBBORN_SHARE, STUBBORN_MIN, STUBBORN_MAX = 0.12, 0.01, 0.5  # of the false moves, before any was seen
+STUBBORN_SHARE, STUBBORN_MIN, STUBBORN_MAX = 0.12, 0.02, 0.5  # of the false moves, before any was seen
 LONG_US = US_PER_MIN
 LONG_OF_SOON, LONG_OF_STUBBORN = 0.5 ** (LONG_US / HALVING_US), 0.5 ** (LONG_US / STUBBORN_HALVING_US)
 

@@ -117,6 +117,26 @@ def test_the_installer_is_idempotent_checks_and_goes(tmp_path: Path) -> None:
     assert install(tmp_path, "--what").returncode == 2
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the installer needs root")
+def test_the_root_of_trust_comes_with_the_release_and_is_never_replaced(tmp_path: Path) -> None:
+    release, root = tmp_path / "release", tmp_path / "root"
+    shutil.copytree(DEPLOY, release / "deploy")
+    shutil.copytree(ROOT / "docs", release / "docs", ignore=shutil.ignore_patterns("*.png"))
+    shutil.copy(ROOT / "pyproject.toml", release / "pyproject.toml")
+    (release / "deploy" / "root.json").write_text("first")
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/passwd").write_text("smartstore:x:0:0::/var/lib/smartstore:/usr/sbin/nologin\n")
+    environment = {**os.environ, "ROOT": str(root), "START": "no", "PIP": "no"}
+    command = ["sh", str(release / "deploy" / "install.sh")]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    trusted = root / "var/lib/smartstore/root.json"
+    assert trusted.read_text() == "first"
+    (release / "deploy" / "root.json").write_text("second")
+    again = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert "nothing to do" in again.stdout
+    assert trusted.read_text() == "first"
+
+
 def backup(state: Path, *arguments: str) -> None:
     environment = {**os.environ, "STATE": str(state), "PYTHON": shutil.which("python3") or "python3"}
     subprocess.run(["sh", str(DEPLOY / "backup.sh"), *arguments], env=environment, check=True, capture_output=True)

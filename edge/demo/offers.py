@@ -62,10 +62,17 @@ def cheats_that_worked(told: dict[str, Any]) -> list[str]:
 
 
 def in_words(told: dict[str, Any]) -> str:
-    """For people: "6 offers received, 6 redeemed; refused: cloned_nonce (409 redeemed), …"."""
-    counts = ", ".join(f"{told.get(name, 0)} {name}" for name in ("walks", "received", "redeemed", "withdrawn"))
-    refused = ", ".join(f"{name} ({'; '.join(one['answers'])})" for name, one in told["cheats"].items())
+    """For people: "7 walks, 22 received, 18 shown, 18 redeemed …; cheats refused: cloned_nonce (409 redeemed) …"."""
+    names = ("walks", "received", "shown", "redeemed", "withdrawn")
+    counts = ", ".join(f"{told.get(name, 0)} {name}" for name in names)
+    refused = ", ".join(f"{name} ({_refusal(one)})" for name, one in told["cheats"].items())
     worked = cheats_that_worked(told)
     return f"{counts}; cheats refused: {refused or 'none tried'}" + (
         f"; NOT REFUSED: {', '.join(worked)}" * bool(worked)
     )
+
+
+def _refusal(cheat: dict[str, Any]) -> str:
+    if cheat["tried"] == 1:
+        return "; ".join(cheat["answers"])
+    return f"{cheat['refused']} of {cheat['tried']}"

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from edge.core.observation import Advert
+from edge.demo.offers import cheats_that_worked, in_words
 from edge.journal import Store
 from firmware_sim import phone_actors
 from firmware_sim.layout import Beacon
@@ -97,3 +98,23 @@ def test_actors_walk_redeem_and_every_cheat_is_refused(monkeypatch: pytest.Monke
         }
 
     asyncio.run(main())
+
+
+def test_the_demos_words_name_a_cheat_that_worked() -> None:
+    told = {
+        "walks": 2,
+        "received": 3,
+        "shown": 3,
+        "redeemed": 3,
+        "withdrawn": 2,
+        "cheats": {
+            "cloned_nonce": {"tried": 1, "refused": 1, "answers": ["409 redeemed"]},
+            "flood": {"tried": 1000, "refused": 947, "answers": ["200", "429"]},
+        },
+    }
+    words = "2 walks, 3 received, 3 shown, 3 redeemed, 2 withdrawn; cheats refused: cloned_nonce (409 redeemed), "
+    assert in_words(told) == words + "flood (947 of 1000)"
+    told["cheats"]["cloned_nonce"] = {"tried": 1, "refused": 0, "answers": ["200 "]}  # type: ignore[index]
+    told["cheats"]["flood"]["refused"] = 10  # type: ignore[index]
+    assert cheats_that_worked(told) == ["cloned_nonce", "flood"]
+    assert in_words(told).endswith("NOT REFUSED: cloned_nonce, flood")

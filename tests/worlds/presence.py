@@ -21,7 +21,7 @@ class FieldParameters:
     """What a judge may vary."""
 
     shelves: int = 8
-    tags_a_shelf: int = 60
+    tags_a_shelf: int = 76
     skus: int = 12
     seconds: int = 3600
     read_rate: tuple[float, float] = (0.3, 0.95)

@@ -31,7 +31,7 @@ from edge.core.site import AntennaRole, Site
 RETURN_MIN_US = 10 * US_PER_MIN  # a sold item stays near the till and the exit for a while; later it is a return
 CREDIT_US = 60 * US_PER_MIN  # how long a sale known by GTIN only excuses an item of it at the exit
 MISPLACED_DWELL_US = 8 * US_PER_S
-MISPLACED_SURE = 0.93
+MISPLACED_SURE = 0.95
 FORGET_DEPARTED_US = US_PER_DAY
 FORGET_SOLD_US = 90 * US_PER_DAY  # longer than return periods usually are
 

@@ -50,6 +50,7 @@ from edge.network import MachineNetwork, SystemBus
 from edge.recordings import Recordings
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings, SettingsFile
+from edge.sole import hold
 from edge.store_engine import make_engine
 from edge.supervisor import Supervisor
 from edge.updating import make_rollout, signed_floor_us, update_paths
@@ -148,11 +149,11 @@ class Gateway:
     """One running gateway. `run` ends on `stop` or on a fatal error of the journal."""
 
     def __init__(self, plan: Plan, notify: Callable[[str], None] | None = None) -> None:
-        """Open the journal and restore the engine. Raises JournalError, SettingsError (port in use)."""
+        """Open the journal and restore the engine. Raises JournalError, SettingsError (port or folder in use)."""
         self.plan = plan
         self.notify = notify or Notifier()
         self.listener = self._bind()
-        self.plan.state_dir.mkdir(parents=True, exist_ok=True)
+        self._sole = hold(self.plan.state_dir)
         self.crashes = CrashLog(self.plan.state_dir)
         self.safe_mode = self.crashes.begin(software_version())
         store, kept = open_store(plan.journal, machine_identity())
@@ -286,6 +287,7 @@ class Gateway:
         await self.runtime.close()
         await self.journal.close()
         self.access.close()
+        os.close(self._sole)
         if not failed:
             self.crashes.clean()
         for task in failed:

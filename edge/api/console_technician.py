@@ -13,7 +13,7 @@ from edge.api import today as day_of
 from edge.api.access_routes import people as people_rows
 from edge.api.access_routes import tokens as token_rows
 from edge.api.device_routes import device as device_document
-from edge.api.device_routes import entry_of, places_of
+from edge.api.device_routes import entry_of, places_of, plain
 from edge.api.documents import device_rows, health_document
 from edge.api.door_routes import door_of
 from edge.api.etag import etag_of
@@ -63,6 +63,8 @@ async def one_device(request: Request, here: Here, who: Viewer, device_id: str) 
         "blinks": row["kind"] in setting_up.BLINKS,
         "ready": setting_up.standing(here, device_id)["ready"],
         "site": here.site,
+        "site_etag": etag_of(here.installation.site_document()),
+        "etag": etag_of(plain(entry_of(here, device_id))),
         "recordable": row["kind"] in KINDS,
         "recordings": [tap for tap in here.recordings.rows() if tap["device"] == device_id],
     }
@@ -118,7 +120,13 @@ async def set_up_device(request: Request, here: Here, who: Technician, device_id
     row = next(row for row in rows if row["id"] == device_id)
     place = rows_of(here.site, device_id, entry.kind)
     following = next((one["id"] for one in rows if not one["ready"] and one["id"] != device_id), "")
-    more = {"place": place, "lanes": setting_up.lanes_of(here, device_id), "site": here.site, "following": following}
+    more = {
+        "place": place,
+        "site_etag": etag_of(here.installation.site_document()),
+        "lanes": setting_up.lanes_of(here, device_id),
+        "site": here.site,
+        "following": following,
+    }
     return render(request, here, "wizard", row=row, **more)
 
 

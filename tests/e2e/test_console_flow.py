@@ -151,12 +151,29 @@ def test_from_the_box_to_a_replaced_device(tmp_path: Path) -> None:
             timeout=60_000,
         )
 
+        # Somebody else is first: both versions are shown, and pressing again puts this one in effect.
+        mia.go("/devices/scanner-1")
+        page.click("summary >> text=Change the place")
+        other = """() => fetch('/v1/devices/scanner-1/place', {method: 'PUT', headers: {'Content-Type': 'application/json'},
+            body: JSON.stringify({zone: 'z-food'})}).then(answer => answer.status)"""
+        assert page.evaluate(other) == 200
+        page.select_option("#place [name=zone]", "z-entrance")
+        page.click("#place button.primary")
+        expect(page.locator("#place .answer")).to_contain_text("somebody changed it since you read it")
+        expect(page.locator("#place .answer s")).to_contain_text("z-food")
+        expect(page.locator("#place .answer ins")).to_contain_text("z-entrance")
+        page.click("#place button.primary")
+        page.wait_for_function(
+            "() => fetch('/v1/devices/scanner-1').then(a => a.json()).then(row => row.places.join() === 'z-entrance')"
+        )
+
         # New hardware at the same position: place, lanes and planogram stay.
         before = mia.api("/v1/devices/shelf-mcu-1")
         link = a_new_controller(found)
         mia.go("/devices/shelf-mcu-1")
         page.fill("#replace [name='settings.link']", link)
-        page.click("#replace button")
+        with page.expect_navigation():
+            page.click("#replace button")
         page.wait_for_function(
             """link => fetch('/v1/devices/shelf-mcu-1').then(a => a.json()).then(row =>
                 row.settings.link === link && row.state === 'online')""",

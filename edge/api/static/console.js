@@ -27,9 +27,10 @@ function valuesOf(form, path) {
   return [path, body];
 }
 
-async function call(method, path, body) {
+async function call(method, path, body, etag) {
   const options = { method, headers: { Accept: "application/json", "Accept-Language": document.documentElement.lang } };
   if (method !== "GET" && method !== "DELETE") { options.headers["Content-Type"] = "application/json"; options.body = JSON.stringify(body); options.headers["Idempotency-Key"] = [...crypto.getRandomValues(new Uint8Array(12))].map((n) => n.toString(16).padStart(2, "0")).join(""); }
+  if (etag) options.headers["If-Match"] = etag;
   let answer;
   try { answer = await fetch(path, options); } catch { return [false, { detail: words.lost }]; }
   const text = await answer.text();
@@ -51,8 +52,9 @@ document.addEventListener("submit", async (event) => {
   let path, body;
   try { [path, body] = valuesOf(form, place); } catch (error) { answer.textContent = String(error.message); return; }
   button.disabled = true;
-  const [ok, result] = await call(method, path, body);
+  const [ok, result] = await call(method, path, body, form.dataset.etag);
   button.disabled = false;
+  if (!ok && result.cause === "edit_conflict" && answer) { conflict(form, answer, result); return; }
   if (!ok) { answer ? (answer.textContent = telling(result)) : toast(telling(result)); return; }
   if (form.dataset.job) { follow(form, result); return; }
   if (form.dataset.show) { answer.textContent = form.dataset.lead; const code = document.createElement("code"); code.textContent = result[form.dataset.show]; answer.append(code); return; }
@@ -107,6 +109,15 @@ function change(answer, row) {
   return line;
 }
 const plain = (text) => Object.assign(document.createElement("div"), { textContent: text });
+
+// Somebody was first: both versions are shown, and pressing again puts this one in effect.
+function conflict(form, answer, result) {
+  const differ = (one, other) => JSON.stringify(one) !== JSON.stringify(other), { current, yours } = result;
+  const only = (mine, theirs) => (Array.isArray(mine) && Array.isArray(theirs) ? mine.filter((row) => !theirs.some((other) => !differ(row, other))) : mine);
+  const keys = Object.keys({ ...current, ...yours }).filter((key) => differ(current[key], yours[key]));
+  answer.replaceChildren(plain(telling(result)), ...keys.map((key) => change(answer, { fields: { [key]: [only(current[key], yours[key]), only(yours[key], current[key])] } })));
+  form.dataset.etag = result.etag;
+}
 
 for (const load of $$(".import")) load.addEventListener("submit", async (event) => {
   event.preventDefault();

@@ -21,7 +21,7 @@ from models.intake import GRID
 from models.manifest import FORMAT, Curve, read_manifest
 from models.peaks import PeakRule, Signs
 from models.recordings import Event, matched
-from models.runner import Crossing, DoorCounter, Network
+from models.runner import LEAST_CONFIDENCE, Crossing, DoorCounter, Network
 from models.scenes import Scene
 from models.window import AHEAD_STEPS, WINDOW_STEPS
 
@@ -29,6 +29,8 @@ VERSION: Final = "1.2.0"
 RULE: Final = PeakRule(threshold=0.42, reach_steps=3, reach_rows=2, valley=0.6, valley_abreast=0.9)
 _MATCH_US: Final = 1_000_000
 _FEWEST: Final = 20
+_ALL: Final = Curve(0, 0, 0, 0, 5)
+"""Sure of every peak, so that all are counted until the curve is fitted."""
 
 _TEXT: Final = """# Written by `python -m models.train`; the model card is docs/model-card.md.
 [model]
@@ -135,12 +137,14 @@ def fitted_curve(signs: NDArray[np.float64], right: NDArray[np.float64]) -> Curv
 
 def _scores(curve: Curve, judged: Tally) -> dict[str, float]:
     """How right the count and how true the confidence is."""
-    hits, false = sum(judged.right), len(judged.right) - sum(judged.right)
-    said = np.array([curve.confidence(Signs(*signs)) for signs in judged.signs])
-    right = np.array(judged.right, np.float64)
+    every = np.array([curve.confidence(Signs(*signs)) for signs in judged.signs])
+    counted = every >= LEAST_CONFIDENCE
+    said, right = every[counted], np.array(judged.right, np.float64)[counted]
+    hits, false = int(right.sum()), int((1 - right).sum())
+    missed = judged.missed + sum(judged.right) - hits
     return {
-        "held_out_right_share": round(hits / (hits + judged.missed + false), 4),
-        "held_out_f1": round(2 * hits / (2 * hits + judged.missed + false), 4),
+        "held_out_right_share": round(hits / (hits + missed + false), 4),
+        "held_out_f1": round(2 * hits / (2 * hits + missed + false), 4),
         "held_out_brier": round(float(((said - right) ** 2).mean()), 4),
         "held_out_brier_of_base_rate": round(float(right.mean() * (1 - right.mean())), 4),
         "held_out_below_095": round(float((said < 0.95).mean()), 4),
@@ -149,7 +153,7 @@ def _scores(curve: Curve, judged: Tally) -> dict[str, float]:
 
 def calibrated(folder: Path, scenes: Iterable[Scene]) -> dict[str, float]:
     """Fit the confidence on half of the scenes and score on the other half; write the manifest; return the scores."""
-    network = Network(read_manifest(write_manifest(folder, Curve(1, 0, 0, 0, 0), {})))
+    network = Network(read_manifest(write_manifest(folder, _ALL, {})))
     fit_on, judge_on = halves = Tally(), Tally()
     for number, scene in enumerate(scenes):
         halves[number // 2 % 2].add(count_scene(network, scene), scene)

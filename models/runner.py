@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _CHUNK_STEPS: Final = 1024
 """Longest piece handed to the network at once: bounds the memory of a long recording."""
 
+LEAST_CONFIDENCE: Final = 0.5
+"""Counted is what is more likely right than wrong: noise in an empty doorway makes peaks that just reach the rule."""
+
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
@@ -169,7 +172,8 @@ class DoorCounter:
             known = np.concatenate((self._ring, signal[begin : begin + _CHUNK_STEPS]))
             if len(known) >= WINDOW_STEPS:
                 peaks = self._picker.push(self._network.evidence(known))
-                crossings += [self._crossing(peak) for peak in peaks]
+                told = [self._crossing(peak) for peak in peaks]
+                crossings += [crossing for crossing in told if crossing.confidence >= LEAST_CONFIDENCE]
                 known = known[len(known) - WINDOW_STEPS + 1 :]
             self._ring = known
         return crossings

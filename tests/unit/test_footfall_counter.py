@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models import scenes_bodies
 from models.errors import FrameRateError, FrameSizeError, FrameUnitError, InwardError
 from models.intake import DEAD
-from models.runner import Crossing, DoorCounter, FootfallRunner
+from models.runner import LEAST_CONFIDENCE, Crossing, DoorCounter, FootfallRunner
 from models.scenes import Scene
 
 
@@ -120,3 +122,14 @@ def test_settings_that_no_door_has_are_named(runner: FootfallRunner) -> None:
         runner.door((8, 8), inward="north")
     with pytest.raises(FrameUnitError, match="fahrenheit"):
         runner.door((8, 8), unit="fahrenheit")
+
+
+def test_what_is_more_likely_wrong_than_right_is_not_counted(scene: Scene) -> None:
+    doubting = FootfallRunner()
+    sure = whole(doubting.door((8, 8)), scene.frames, scene.t_us)
+    assert min(crossing.confidence for crossing in sure) >= LEAST_CONFIDENCE
+    manifest = doubting.network.manifest
+    doubting.network.manifest = replace(manifest, curve=replace(manifest.curve, offset=manifest.curve.offset - 5))
+    fewer = whole(doubting.door((8, 8)), scene.frames, scene.t_us)
+    assert len(fewer) < len(sure)
+    assert all(crossing.confidence >= LEAST_CONFIDENCE for crossing in fewer)

@@ -21,8 +21,8 @@ class FieldParameters:
     """What a judge may vary."""
 
     shelves: int = 8
-    tags_a_shelf: int = 76
-    skus: int = 12
+    tags_a_shelf: int = 60
+    skus: int = 9
     seconds: int = 3600
     read_rate: tuple[float, float] = (0.3, 0.95)
     neighbours: tuple[int, int] = (1, 3)

@@ -2,8 +2,9 @@
 
 T1: the engine on a heap scheduler, world included; half an hour of shoppers and half an hour closed, with as many
 restockers as keep the shelves full, since the demo store is specified by its load (about 400 reads/s) and one restocker
-lets it run empty. The door's crossings come from the world: no door frames are inferred in T1. T2: the whole gateway on a virtual-time loop, devices, broker and
-platform included, door inference as live (frame by frame, batched as they arrive).
+lets it run empty. The door's crossings come from the world: no door frames are inferred in T1. T2: the whole gateway on
+a virtual-time loop, devices, broker and platform included, door inference as live (frame by frame, batched as they
+arrive).
 """
 
 from __future__ import annotations

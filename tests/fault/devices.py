@@ -318,7 +318,7 @@ def bluetoothd(trial: Trial) -> Outcome:
 
 PROMISES = (
     Promise(
-        "half_open", "half-open links: noticed ≤ 15 s (BLE 90 s), served ≤ 10 s after return", (1, 10, 100), half_open
+        "half_open", "half-open links: noticed ≤ 15 s (BLE 90 s), served ≤ 10 s after return", (0, 10, 100), half_open
     ),
     Promise("flaps", "device flaps: descriptors, threads, tasks back to baseline", (30, 1000, 1000), flaps),
     Promise("renumbered", "adapter back under another number: served ≤ 10 s after", (1, 5, 50), renumbered),

@@ -22,7 +22,7 @@ class FieldParameters:
 
     shelves: int = 8
     tags_a_shelf: int = 60
-    skus: int = 9
+    skus: int = 12
     seconds: int = 3600
     read_rate: tuple[float, float] = (0.3, 0.95)
     neighbours: tuple[int, int] = (1, 3)
@@ -43,7 +43,7 @@ class FieldParameters:
     move_every_s: float = 1800.0  # a tag
     leave_share: float = 0.25
     misplace_share: float = 0.15
-    tidy_every_s: float = 450.0  # a misplaced tag
+    tidy_every_s: float = 240.0  # a misplaced tag
     away_s: tuple[float, float] = (60.0, 900.0)
     walk_s_a_shelf: tuple[float, float] = (1.0, 3.0)
 

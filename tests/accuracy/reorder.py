@@ -153,6 +153,11 @@ class Outcome:
     lost: int = 0
     asked: int = 0
 
+    def __add__(self, other: Outcome) -> Outcome:
+        """Both together."""
+        mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
+        return Outcome(*(a + b for a, b in zip(mine, others, strict=True)))
+
 
 def simulate(world: DemandWorld, policy: Callable[..., Orders]) -> Outcome:
     """All products through the year under one policy; the warm-up is not counted."""
@@ -199,24 +204,31 @@ def simulate(world: DemandWorld, policy: Callable[..., Orders]) -> Outcome:
 
 
 def run(seed: int, argv: list[str]) -> dict[str, object]:
-    """The figures of one seed."""
+    """The figures of one seed: some assortments together, for one of 30 products may be lucky by 4 %."""
     parser = argparse.ArgumentParser(prog="reorder")
+    parser.add_argument("--worlds", type=int, default=4)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="a parameter of the world")
     options = parser.parse_args(argv)
     changes = {name: float(value) for name, _, value in (text.partition("=") for text in options.set)}
     whole = {f.name for f in dataclasses.fields(Parameters) if f.type == "int"}
-    world = DemandWorld(seed, Parameters(**{n: int(v) if n in whole else v for n, v in changes.items()}))  # type: ignore[arg-type]
-    ours = Ours(world)
-    mine = simulate(world, ours.stock)
-    normal = simulate(world, Normal(world).stock)
+    parameters = Parameters(**{n: int(v) if n in whole else v for n, v in changes.items()})  # type: ignore[arg-type]
+    mine, normal = Outcome(), Outcome()
+    triggers = duplicates = 0
+    for number in range(options.worlds):
+        world = DemandWorld(seed * 101 + number, parameters)
+        ours = Ours(world)
+        mine += simulate(world, ours.stock)
+        normal += simulate(world, Normal(world).stock)
+        triggers += len(ours.keys)
+        duplicates += len(ours.keys) - len(set(ours.keys))
     return {
         "out_of_stock_day_share": round(mine.out_days / mine.days, 5),
         "out_of_stock_day_share_normal": round(normal.out_days / normal.days, 5),
         "stock_ratio": round(mine.stock_days / normal.stock_days, 4),
-        "duplicate_triggers": len(ours.keys) - len(set(ours.keys)),
-        "triggers": len(ours.keys),
+        "duplicate_triggers": duplicates,
+        "triggers": triggers,
         "lost_sales_share": round(mine.lost / max(1, mine.asked), 5),
         "baseline_share": round(normal.out_days / normal.days, 5),
         "mean_stock_items": round(mine.stock_days / mine.days, 2),
-        "world": world.describe(),
+        "world": {**world.describe(), "worlds": options.worlds},
     }

@@ -8,6 +8,8 @@ import importlib
 import json
 import os
 import pkgutil
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -34,11 +36,13 @@ def main(group: str, argv: list[str]) -> int:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")  # one core is what the figures speak of
     parser = argparse.ArgumentParser(prog=f"python -m tests.{group}")
-    parser.add_argument("name", choices=names(group))
+    parser.add_argument("name", choices=[*names(group), "all"])
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     if group == "accuracy":
         parser.add_argument("--seed", type=int, default=1)
     options, rest = parser.parse_known_args(argv)
+    if options.name == "all":
+        return _all(group, [*(["--seed", str(options.seed)] if group == "accuracy" else []), *rest])
     module = importlib.import_module(f"tests.{group}.{options.name}")
     figures: dict[str, Any] = module.run(options.seed, rest) if group == "accuracy" else module.run(rest)
     if group == "bench":
@@ -48,3 +52,16 @@ def main(group: str, argv: list[str]) -> int:
             print(f"{key:32} {value}")
     print(json.dumps(figures))
     return 0
+
+
+def _all(group: str, rest: list[str]) -> int:
+    """Each one in a process of its own, one line each; the last line has all of them by name. 1 when one failed."""
+    found: dict[str, Any] = {}
+    for name in names(group):
+        command = [sys.executable, "-m", f"tests.{group}", name, "--json", *rest]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        lines = done.stdout.splitlines() or ["null"]
+        found[name] = json.loads(lines[-1]) if done.returncode == 0 else {"failed": done.returncode}
+        print(f"{name:12} {json.dumps(found[name])}", flush=True)
+    print(json.dumps(found))
+    return int(any("failed" in figures for figures in found.values()))

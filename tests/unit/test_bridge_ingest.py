@@ -337,6 +337,11 @@ def test_questions_to_postgresql(tmp_path: Path) -> None:
             streams = {stream.key.store: stream for stream in await again.open()}
             assert streams["s1"].contiguous == 4
             assert streams["s1"].boots == {1: (1, 4)}
+            behind = Desk(again)  # knows nothing of what is written, as a second worker would
+            behind.give("events/inventory", rendered(on_hand(3, "a"), *([on_hand(1)] * 9)))
+            await behind.consumer.flush()
+            told = await again.query("facts", tenant="t1", store="s1")
+            assert sum(row["count"] for row in told) == 10, "what was there already is there once"
             await again.close()
 
     asyncio.run(main())

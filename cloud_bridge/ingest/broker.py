@@ -166,7 +166,9 @@ def nats_broker(
     config.write_text(
         f'server_name: smartstore\nhost: "{host}"\nport: {client_port}\nmax_payload: {MAX_PAYLOAD_BYTES}\n'
         f'jetstream {{ store_dir: "{folder}/jetstream", sync_interval: always }}\n'
-        f'mqtt {{ host: "{host}", port: {mqtt_port}, max_ack_pending: 1000{_nats_tls(tls)} }}\n{extra}',
+        f'mqtt {{ host: "{host}", port: {mqtt_port}, max_ack_pending: 1000{_nats_tls(tls)} }}\n'
+        # NATS's own port too: users without a password would be anybody's there.
+        f"{_nats_tls(tls).removeprefix(', ')}\n{extra}",
         encoding="utf-8",
     )
     return Broker(nats_program(), ["-c", str(config)], folder / "nats.log", host, mqtt_port)

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nats
 import pytest
 
 from cloud_bridge.contract.topics import STORE_READS, STORE_WRITES, Topics
 from cloud_bridge.ingest.access import PLATFORM_USER, mosquitto_acl, nats_authorization
 from cloud_bridge.ingest.authority import Authority, EnrolmentRefused, key_pem, new_key, signing_request
-from cloud_bridge.ingest.broker import Broker, TlsFiles, mosquitto_broker, mosquitto_program, nats_broker
+from cloud_bridge.ingest.broker import Broker, TlsFiles, free_port, mosquitto_broker, mosquitto_program, nats_broker
 from cloud_bridge.paho_client import PahoLinks, tls_context
 from cloud_bridge.settings import UplinkSettings
 from edge.core.errors import UplinkError
@@ -178,6 +179,27 @@ async def nothing_heard(
             assert [m for m in ear.messages if not m.topic.startswith("smartstore/v1/t1/s1/")] == []
     except UplinkError:
         return
+
+
+def test_nats_own_port_takes_nobody_without_a_certificate(tmp_path: Path) -> None:
+    async def main() -> None:
+        yard, port = Yard(tmp_path), free_port()
+        files = TlsFiles(tmp_path / "ca.pem", tmp_path / "server.pem", tmp_path / "server.key")
+        async with nats_broker(tmp_path / "n", client_port=port, tls=files, extra=nats_authorization(STORES)):
+            trusting = ssl.create_default_context(cafile=str(yard.folder / "ca.pem"))
+            for name in (f"CN={PLATFORM_USER}", "CN=t1/s2"):
+                for scheme, context in (("nats", None), ("tls", trusting)):
+                    with pytest.raises((nats.errors.Error, OSError)):
+                        await nats.connect(
+                            f"{scheme}://127.0.0.1:{port}",
+                            user=name,
+                            password="",
+                            tls=context,
+                            allow_reconnect=False,
+                            connect_timeout=2,
+                        )
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("kind", KINDS)

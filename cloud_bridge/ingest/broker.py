@@ -167,7 +167,7 @@ def nats_broker(
         f'server_name: smartstore\nhost: "{host}"\nport: {client_port}\nmax_payload: {MAX_PAYLOAD_BYTES}\n'
         f'jetstream {{ store_dir: "{folder}/jetstream", sync_interval: always }}\n'
         f'mqtt {{ host: "{host}", port: {mqtt_port}, max_ack_pending: 1000{_nats_tls(tls)} }}\n'
-        # NATS's own port too: users without a password would be anybody's there.
+        # NATS's own port too: TLS there as well, so that its refusal of nameless users is not all that guards it.
         f"{_nats_tls(tls).removeprefix(', ')}\n{extra}",
         encoding="utf-8",
     )

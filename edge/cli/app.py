@@ -218,7 +218,9 @@ def score(recording: Path, fps: Fps, inward: Inward = "+x", json_: Json = False)
 
 @footfall.command()
 def install(
-    manifest: Path, config: Annotated[Path, typer.Option("--config", "-c", help="Settings file (TOML).")]
+    manifest: Path,
+    config: Annotated[Path, typer.Option("--config", "-c", help="Settings file (TOML).")],
+    json_: Json = False,
 ) -> None:
     """Check a model, try it in isolation and make it the one that counts; a running gateway takes it within 10 s."""
     from edge.settings import GatewaySettings, SettingsFile
@@ -226,7 +228,8 @@ def install(
 
     file = SettingsFile(config)
     store = file.resolve(file.section("gateway", GatewaySettings).state_dir) / "models"
-    typer.echo(f"installed: {install_model(manifest, store)}")
+    installed = str(install_model(manifest, store))
+    show({"installed": installed}, json_, lambda: typer.echo(f"installed: {installed}"))
 
 
 app.add_typer(update, name="update")

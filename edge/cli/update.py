@@ -55,16 +55,18 @@ def apply(
 
 
 @update.command("run")
-def run_(config: Config) -> None:
+def run_(config: Config, json_: Json = False) -> None:
     """What the timer starts: do what the platform wants, finish what was cut short. Refusals are no failure of it."""
     from edge.updates.errors import RepositoryUnreachable, UpdateRefused  # noqa: PLC0415
 
+    done: list[str] = []
+    refused = ""
     try:
         done = _updater(config).run()
     except (UpdateRefused, RepositoryUnreachable) as error:
+        refused = str(error)
         typer.echo(f"smartstore: {error}\n{error.hint}", err=True)
-    else:
-        typer.echo("\n".join(done) or "nothing to do")
+    _show({"done": done, "refused": refused}, json_, done or ["nothing was done" if refused else "nothing to do"])
 
 
 @update.command()

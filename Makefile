@@ -49,8 +49,10 @@ train: setup
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet "torch==2.13.0" "onnx>=1.17"
 	@$(BIN)/python -m models.train $(ARGS)
 
+# Two locks of the same versions: what developing and testing needs, and what alone runs on a gateway.
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet --constraint requirements.lock --output-file requirements-gateway.lock
 
 # Bill of materials (CycloneDX) of what the lock pins.
 sbom:

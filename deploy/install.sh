@@ -82,7 +82,7 @@ programs() {
         mkdir -p "$slot"
         python3 -m venv "$slot"
         if [ "${PIP:-yes}" = yes ]; then
-            "$slot/bin/python" -m pip install --quiet --require-hashes -r "$here/requirements.lock"
+            "$slot/bin/python" -m pip install --quiet --require-hashes -r "$here/requirements-gateway.lock"
             "$slot/bin/python" -m pip install --quiet --no-deps "$here"
         fi
         cp -R "$here/docs" "$here/deploy" "$slot/"

@@ -1,4 +1,4 @@
-"""CycloneDX 1.5 of everything that requirements.lock pins: ``python deploy/sbom.py > sbom.json`` (``make sbom``).
+"""CycloneDX 1.5 of all that runs on a gateway (requirements-gateway.lock): ``make sbom`` writes sbom.json.
 
 Deterministic: the same lock gives the same bytes, so that two builds can be compared.
 """
@@ -68,7 +68,7 @@ def main() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     found = re.search(r'^version = "([^"]+)"$', project, re.MULTILINE)
     assert found is not None, "pyproject.toml: expected a version"
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    lock = (ROOT / "requirements-gateway.lock").read_text(encoding="utf-8")
     json.dump(sbom(lock, found[1]), sys.stdout, indent=1)
     sys.stdout.write("\n")
 

@@ -40,7 +40,7 @@ def pack(source: Path, out: Path, say: Callable[[str], None]) -> tuple[str, int]
     with tempfile.TemporaryDirectory() as scratch:
         wheels = Path(scratch) / "wheels"
         say("fetching what the lock pins …")
-        lock = str(source / "requirements.lock")
+        lock = str(source / "requirements-gateway.lock")
         _pip("download", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", lock, "-d", str(wheels))
         say("building the wheel …")
         _pip("wheel", "--quiet", "--no-deps", str(source), "-w", str(wheels))

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -17,8 +18,19 @@ def test_every_pin_is_a_component_with_hashes() -> None:
     assert told == again
     document = json.loads(told)
     assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.5")
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements-gateway.lock").read_text(), re.MULTILINE)
     refs = [row["bom-ref"] for row in document["components"]]
     assert len(refs) == len(set(refs)) == len(pins) > 40
     assert all(row["hashes"] for row in document["components"])
     assert {"numpy", "paho-mqtt", "tuf"} <= {row["name"] for row in document["components"]}
+
+
+def test_a_gateway_gets_what_was_tested_and_nothing_else() -> None:
+    pin = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+    tested = set(pin.findall((ROOT / "requirements.lock").read_text()))
+    shipped = set(pin.findall((ROOT / "requirements-gateway.lock").read_text()))
+    assert shipped <= tested, "python versions apart, a gateway runs what the tests ran"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {re.split(r"[><=;\[ ]", line)[0] for line in project["dependencies"]}
+    assert named <= {name for name, _ in shipped}
+    assert not {"pytest", "playwright", "torch", "beacontools"} & {name for name, _ in shipped}

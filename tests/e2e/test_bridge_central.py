@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 from pathlib import Path
 
 import asyncpg
 import nats
 import pytest
 
-from cloud_bridge.ingest.broker import BrokerError
-from cloud_bridge.ingest.central import Central, postgres_programs
+from cloud_bridge.ingest.central import Central
 from cloud_bridge.ingest.leaders import FOLLOWING, MESSAGES, leader_of
 from cloud_bridge.ingest.platform import load_signer
 from cloud_bridge.settings import UplinkSettings
 from tests.bench._fleet import Fleet, FleetStore
 from tests.bench.fleet import TENANTS, _connect, _settle
 from tests.e2e.bridge_wires import until, wired_store
+from tests.postgres_support import postgres_folder
 
 
 async def _leaders_meet(central: Central) -> None:
@@ -32,17 +31,9 @@ async def _leaders_meet(central: Central) -> None:
 
 @pytest.mark.slow
 def test_a_small_fleet_and_a_real_store_through_a_dying_cluster(tmp_path: Path) -> None:
-    try:
-        postgres_programs()
-    except BrokerError as missing:
-        pytest.skip(str(missing))
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        if os.access(folder, os.W_OK):
-            folder.chmod(folder.stat().st_mode | 0o055)  # PostgreSQL runs as a user of its own
-
     async def main() -> None:
         stores = [FleetStore(TENANTS[n % 2], f"s{n}", f"{n:08x}") for n in range(20)]
-        async with Central(tmp_path / "central", 2, TENANTS) as central:
+        async with Central(folder / "central", 2, TENANTS) as central:
             fleet = Fleet([node.port for node in central.nodes], stores, stall_s=4.0)
             database: asyncpg.Connection = await _connect(central)
             await asyncio.wait_for(fleet.start(per_s=100), 60)
@@ -72,4 +63,5 @@ def test_a_small_fleet_and_a_real_store_through_a_dying_cluster(tmp_path: Path) 
             assert central.worker_faults() == [], "workers wait for the database"
             await fleet.stop()
 
-    asyncio.run(main())
+    with postgres_folder() as folder:
+        asyncio.run(main())

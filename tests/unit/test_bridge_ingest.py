@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from edge.core.fact import Fact, StoredFact, pack
 from edge.core.instant import TimeQuality
 from edge.core.ports import Message
 from tests.bridge_support import PLATFORM, PLATFORM_KEYS
+from tests.postgres_support import postgres_folder
 from tests.virtual_time import run_virtual
 
 KEY = StreamKey("t1", "s1", "e1")
@@ -317,21 +317,12 @@ def test_questions_to_sqlite() -> None:
     asyncio.run(questions(SqliteStore(None)))
 
 
-def test_questions_to_postgresql(tmp_path: Path) -> None:
-    from cloud_bridge.ingest.broker import BrokerError
-    from cloud_bridge.ingest.central import Postgres, postgres_programs
+def test_questions_to_postgresql() -> None:
+    from cloud_bridge.ingest.central import Postgres
     from cloud_bridge.ingest.postgres import PostgresStore
 
-    try:
-        postgres_programs()
-    except BrokerError as missing:
-        pytest.skip(str(missing))
-
     async def main() -> None:
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            if os.access(folder, os.W_OK):
-                folder.chmod(folder.stat().st_mode | 0o055)
-        async with Postgres(tmp_path / "pg") as server:
+        async with Postgres(folder / "pg") as server:
             await questions(PostgresStore(server.address))
             again = PostgresStore(server.address, ["t1"])
             streams = {stream.key.store: stream for stream in await again.open()}
@@ -344,7 +335,8 @@ def test_questions_to_postgresql(tmp_path: Path) -> None:
             assert sum(row["count"] for row in told) == 10, "what was there already is there once"
             await again.close()
 
-    asyncio.run(main())
+    with postgres_folder() as folder:
+        asyncio.run(main())
 
 
 def test_distance() -> None:

@@ -186,7 +186,7 @@ class Consumer:
         key = StreamKey(tenant, store, epoch)
         stream = self._stream(key)
         refused_before = stream.refused
-        stream.born(boot, str(body.get("instance", "")), last, self._now_s(), str(body.get("time", "")))
+        stream.born(boot, str(body.get("instance", "")), last, self._now_s())
         self._current[(tenant, store)] = key
         self._pending.streams[key] = stream
         if stream.refused and not refused_before:

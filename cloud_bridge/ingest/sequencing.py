@@ -17,7 +17,6 @@ ASK_AGAIN_MOST_S = 60.0
 ASK_MOST_SEQS = 50_000
 BACKLOG_SILENCE_S = 30.0  # an announced backlog that does not move is a gap after all
 BOOTS_KEPT = 8
-BIRTHS_KEPT = 64
 
 
 class StreamKey(NamedTuple):
@@ -39,7 +38,6 @@ class Stream:
     refused: str = ""
     instance: str = ""
     past_instances: set[str] = field(default_factory=set)
-    births: dict[tuple[str, str], None] = field(default_factory=dict)  # (instance, time) of the last ones, in order
     online: bool = False
     backlog: tuple[int, int] | None = None
     promised: int = 0  # the store says that it has so many
@@ -51,7 +49,7 @@ class Stream:
 
     def accept(self, seq: int, boot: int, now_s: float) -> bool:
         """Take in one event; False for a duplicate or from a refused journal. May set `refused`."""
-        self.arrived_at_s, self.online = now_s, True  # a platform that was started anew hears facts before a birth
+        self.arrived_at_s = now_s
         if self.refused or not self._boot_fits(seq, boot):
             return False
         if seq <= self.contiguous or seq in self.above:
@@ -93,17 +91,8 @@ class Stream:
             del self.boots[min(self.boots)]
         return True
 
-    def born(self, boot: int, instance: str, promised: int, now_s: float, time: str = "") -> None:
-        """A birth. Two processes that take turns in one epoch are a cloned or restored card. May set `refused`.
-
-        time: as the birth says it. Brokers deliver again what was not acknowledged in time (JetStream after 30 s): the
-        same birth of a process that another has followed says nothing new, and is no second process.
-        """
-        if time and (instance, time) in self.births and instance != self.instance:
-            return
-        self.births[instance, time] = None
-        if len(self.births) > BIRTHS_KEPT:
-            del self.births[next(iter(self.births))]
+    def born(self, boot: int, instance: str, promised: int, now_s: float) -> None:
+        """A birth. Two processes that take turns in one epoch are a cloned or restored card. May set `refused`."""
         newest = max(self.boots, default=0)
         if instance and instance in self.past_instances:
             self.refused = self.refused or f"two processes alternate in one epoch (boots {boot} and {newest})"

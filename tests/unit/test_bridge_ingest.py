@@ -81,23 +81,6 @@ def test_two_processes_that_take_turns_are_refused() -> None:
     assert "two processes alternate" in stream.refused
 
 
-def test_a_birth_that_is_delivered_again_is_no_second_process() -> None:
-    stream = Stream(KEY)
-    stream.born(5, "a", 0, 0.0, "10:00")
-    stream.born(6, "b", 0, 0.0, "10:05")
-    stream.born(5, "a", 0, 0.0, "10:00")
-    assert (stream.refused, stream.instance) == ("", "b")
-    stream.born(5, "a", 0, 0.0, "10:06")
-    assert "two processes alternate" in stream.refused, "a new birth of the first process is one"
-
-
-def test_a_platform_started_anew_asks_a_store_that_goes_on_talking() -> None:
-    stream = Stream(KEY, contiguous=10)  # as it is loaded: whether the store is there is not known
-    assert stream.accept(15, 1, 0.0)
-    assert stream.to_ask(0.0) is None
-    assert stream.to_ask(3.0) == (11, 14)
-
-
 def test_a_boot_that_falls_back_is_refused() -> None:
     stream = Stream(KEY)
     stream.accept(1, 7, 0.0)

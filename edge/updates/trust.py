@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,8 +36,8 @@ from tuf.api.metadata import TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from edge.core.instant import US_PER_S
+from edge.files import read_table, sync_folder, write_json
 from edge.updates.errors import RepositoryUnreachable, UpdateRefused
-from edge.updates.files import read_table, sync_folder, write_json
 from edge.updates.versions import order
 
 TIMEOUT_S: Final = 20.0
@@ -74,7 +74,18 @@ class _Fetcher(FetcherInterface):
 
     def __init__(self) -> None:
         self.last = ""
+        self._chunks_of_last: Iterator[bytes] = iter(())
         self._tls = ssl.create_default_context()
+
+    def fetch(self, url: str) -> Iterator[bytes]:
+        """As tuf's own, and `close` ends what tuf leaves half read (a file that is too long)."""
+        self._chunks_of_last = super().fetch(url)
+        return self._chunks_of_last
+
+    def close(self) -> None:
+        """End the last answer, also a half-read one; a stick could not be unmounted otherwise."""
+        if isinstance(self._chunks_of_last, Generator):
+            self._chunks_of_last.close()
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         self.last = url
@@ -183,6 +194,7 @@ class Repository:
 
     def _named(self, error: Exception) -> UpdateRefused | RepositoryUnreachable:
         """tuf's error by the name of the attack that it would be."""
+        self._fetcher.close()
         about = urlsplit(self._fetcher.last).path.rpartition("/")[2] or "metadata"
         detail = f"{about}: {error}"
         match error:

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from edge.files import write_json
+
 WINDOW_S = 600.0
 CRASHES = 3
 SAFE_MODE_S = 600.0
@@ -135,6 +137,4 @@ class CrashLog:
             "crashes": self._crashes if running else [],
         }
         with contextlib.suppress(OSError):
-            fresh = self._file.with_suffix(".new")
-            fresh.write_text(json.dumps(kept), encoding="utf-8")
-            fresh.replace(self._file)
+            write_json(self._file, kept)

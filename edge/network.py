@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge.core.errors import GatewayError
-from edge.core.fact import JsonValue
 from edge.core.plain import PlainError
+from edge.core.ports import KeyValue
 
 TRIAL_S = 90
 CALL_S = 10.0
@@ -42,18 +42,6 @@ class NetworkRefused(GatewayError):
     """NetworkManager, or the time service, answered no."""
 
     hint = "Read the detail; nothing was changed."
-
-
-class Keyed(Protocol):
-    """Keyed values of the journal."""
-
-    def get(self, key: str) -> JsonValue:
-        """The value, None where there is none."""
-        ...
-
-    def put(self, key: str, value: JsonValue) -> Awaitable[object]:
-        """Keep a value."""
-        ...
 
 
 class Bus(Protocol):
@@ -111,7 +99,7 @@ class _Trial:
 class MachineNetwork:
     """Lives on the loop; asks the bus anew each time, so that it never shows what was."""
 
-    def __init__(self, bus: Bus, keyed: Keyed) -> None:
+    def __init__(self, bus: Bus, keyed: KeyValue) -> None:
         self._bus, self._keyed = bus, keyed
         self._trial: _Trial | None = None
         self._changing = asyncio.Lock()

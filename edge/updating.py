@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from edge.clock import SystemClock
 from edge.core.errors import SettingsError
 from edge.core.instant import TimeQuality
+from edge.files import write_json
 from edge.settings import ApiSettings, GatewaySettings, SettingsFile
-from edge.updates.files import Exchange, write_json
+from edge.updates.files import Exchange
 from edge.updates.rollout import RolloutPorts, UpdateRollout
 from edge.updates.settings import UpdatePaths, UpdateSettings
 

@@ -5,33 +5,21 @@ They go before the settings file and before what enrolment brought, which know n
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from cloud_bridge.settings import UplinkSettings, endpoint
-from edge.core.fact import JsonValue
+from edge.core.ports import KeyValue
 
 KEY = "network/link"
 WEBSOCKET_PORT = 443
 
 
-class Keyed(Protocol):
-    """Keyed values of the journal."""
-
-    def get(self, key: str) -> JsonValue:
-        """The value, None where there is none."""
-        ...
-
-    def put(self, key: str, value: JsonValue) -> Awaitable[object]:
-        """Keep a value."""
-        ...
-
-
 class WayOut:
     """Proxy and WebSocket of the uplink. `settings`: those of file and enrolment; `changed` makes the link anew."""
 
-    def __init__(self, keyed: Keyed, settings: Callable[[], UplinkSettings], changed: Callable[[], None]) -> None:
+    def __init__(self, keyed: KeyValue, settings: Callable[[], UplinkSettings], changed: Callable[[], None]) -> None:
         self._keyed, self._settings, self._changed = keyed, settings, changed
 
     def _row(self) -> dict[str, Any]:

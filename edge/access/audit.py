@@ -9,7 +9,7 @@ from typing import Protocol
 
 from edge.core.fact import Fact, JsonValue
 from edge.core.facts import Audited
-from edge.core.ports import Clock
+from edge.core.ports import Clock, KeyValue
 
 KEPT_ROWS = 5_000
 GENESIS = "0" * 64
@@ -17,16 +17,8 @@ _FIELDS = ("row", "at_us", "actor", "action", "target", "detail", "prev")
 Record = Callable[[Fact], Awaitable[object]]
 
 
-class Keyed(Protocol):
+class Keyed(KeyValue, Protocol):
     """Keyed values of the journal, with the keys of a prefix."""
-
-    def get(self, key: str) -> JsonValue:
-        """The value, None where there is none."""
-        ...
-
-    def put(self, key: str, value: JsonValue) -> Awaitable[object]:
-        """Keep a value (None forgets it)."""
-        ...
 
     def keys(self, prefix: str) -> list[str]:
         """Keys with this prefix, in order."""

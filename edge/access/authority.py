@@ -6,10 +6,11 @@ Keys are ECDSA P-256 (RFC 5480). The leaf lasts 90 days and is renewed when two 
 from __future__ import annotations
 
 import ipaddress
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from edge.files import PRIVATE, write_whole
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -41,15 +42,15 @@ class LocalAuthority:
         ca_file, key_file = self.folder / "ca.pem", self.folder / "ca.key"
         if not (ca_file.exists() and key_file.exists()):
             key = _new_key()
-            write_private(key_file, _pem(key))
-            write_private(ca_file, _certificate("Smart store gateway CA", key, None, now, ()))
+            write_whole(key_file, _pem(key), PRIVATE)
+            write_whole(ca_file, _certificate("Smart store gateway CA", key, None, now, ()), PRIVATE)
         authority = x509.load_pem_x509_certificate(ca_file.read_bytes())
         ca_key = serialization.load_pem_private_key(key_file.read_bytes(), None)
         if self._due(names, now):
             key = _new_key()
-            write_private(self.leaf_key, _pem(key))
+            write_whole(self.leaf_key, _pem(key), PRIVATE)
             leaf = _certificate("Smart store gateway", key, (authority, ca_key), now, names)
-            write_private(self.leaf, leaf + ca_file.read_bytes())
+            write_whole(self.leaf, leaf + ca_file.read_bytes(), PRIVATE)
         return authority.fingerprint(hashes.SHA256()).hex()
 
     def _due(self, names: tuple[str, ...], now: datetime) -> bool:
@@ -116,13 +117,3 @@ def _general(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Whole or not at all, readable by us only."""
-    draft = path.with_suffix(".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge.access.audit import Audit, Keyed
-from edge.access.authority import write_private
 from edge.access.bundle import Bundle, fingerprint, read_bundle, read_document
 from edge.access.errors import AccessDenied
 from edge.access.store_certificate import Checked, check_certificate, new_request, sign_request
 from edge.core.fact import JsonValue
 from edge.core.instant import TimeQuality
 from edge.core.ports import Clock
+from edge.files import PRIVATE, write_whole
 
 KEY = "enrolment"
 RENEW_AFTER = 2 / 3
@@ -168,9 +168,9 @@ class Enrolment:
         """Files of their own for each serial number first, then the row that names them: whole or not at all."""
         folder, old = self._ports.folder, self.row
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(folder / f"{checked.serial}.key", key)
-        write_private(folder / f"{checked.serial}.pem", certificate.encode())
-        write_private(folder / "ca.pem", row["ca"].encode())
+        write_whole(folder / f"{checked.serial}.key", key, PRIVATE)
+        write_whole(folder / f"{checked.serial}.pem", certificate.encode(), PRIVATE)
+        write_whole(folder / "ca.pem", row["ca"].encode(), PRIVATE)
         row |= {"serial": checked.serial, "not_before_us": checked.not_before_us, "not_after_us": checked.not_after_us}
         await self._ports.keyed.put(KEY, row)
         self.cause = ""

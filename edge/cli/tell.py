@@ -26,6 +26,7 @@ from edge.cli.platform import platform_settings, running_platform
 from edge.core.errors import SettingsError, UplinkError
 from edge.core.fact import JsonValue
 from edge.core.ports import Message
+from edge.files import read_table, write_json
 
 ANSWER_S = 30.0
 COUNTS = ("on_hand", "held", "available_to_promise")
@@ -135,14 +136,9 @@ async def send(directory: Path, order: Order, show: Show) -> dict[str, JsonValue
 
 def _next_seq(path: Path, store: str) -> int:
     """A number that rises with each command of a store, kept beside the platform's key."""
-    try:
-        numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        numbers = {}
+    numbers = read_table(path)
     number = int(numbers.get(store, 0)) + 1
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(numbers | {store: number}), encoding="utf-8")
-    fresh.replace(path)
+    write_json(path, numbers | {store: number})
     return number
 
 

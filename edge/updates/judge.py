@@ -18,6 +18,7 @@ from typing import Any, Final
 
 LOOK_S: Final = 5.0
 ANSWER_S: Final = 5.0
+NOT_UP: Final = "it did not stay up: taken back after three starts"
 SETTLE_SHARE: Final = 0.2  # of the gate, at its end: all looks in it must be good
 _LARGEST_BYTES: Final = 1 << 20
 Look = Callable[[], Mapping[str, Any]]
@@ -100,7 +101,7 @@ class Judge:
         fault, boots = "it does not answer", set[int]()
         while (passed_s := self.now_s() - began_s) < self.gate_s:
             if not self.still():
-                return "it did not stay up: taken back after three starts"
+                return NOT_UP
             document = self.look()
             now = fault_of(document, version, baseline)
             if now != fault:

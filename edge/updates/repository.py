@@ -27,7 +27,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 
 from edge.clock import Sources
 from edge.core.errors import GatewayError
-from edge.updates.files import write_whole
+from edge.files import write_whole
 from edge.updates.trust import SIGNED_AT
 from edge.updates.versions import check_name, check_version
 

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from edge.core.errors import DeviceError, DeviceRefused, SettingsError
-from edge.core.fact import Fact, JsonValue
+from edge.core.fact import Fact
 from edge.core.facts import Updated
 from edge.core.observation import DeviceState
 from edge.core.plain import PlainError
+from edge.core.ports import KeyValue
+from edge.files import read_table
 from edge.health import DeviceHealth
 from edge.updates.errors import REASONS
-from edge.updates.files import Exchange, Outcome, read_table
+from edge.updates.files import Exchange, Outcome
 from edge.updates.versions import GATEWAY, MODEL, check_name, check_version, order, target_of
 
 LOOK_S: Final = 5.0
@@ -30,18 +32,6 @@ ATTEMPTS: Final = 3  # of one firmware at one device, until the gateway starts a
 WAIT_FOR_NIGHT_US: Final = 24 * 3600 * 1_000_000
 """A shelf is blind while it takes its firmware, so that waits until the store is closed; but not for ever."""
 _TOLD, _SINCE = "updates/told", "updates/firmware-since/"
-
-
-class Keyed(Protocol):
-    """Keyed values of the journal."""
-
-    def get(self, key: str) -> JsonValue:
-        """The value, None where there is none."""
-        ...
-
-    def put(self, key: str, value: JsonValue) -> Awaitable[object]:
-        """Keep a value; durable once awaited."""
-        ...
 
 
 class FirmwareTaker(Protocol):
@@ -56,7 +46,7 @@ class FirmwareTaker(Protocol):
 class RolloutPorts:
     """What it uses of the gateway."""
 
-    keyed: Keyed
+    keyed: KeyValue
     audit: Callable[[str, str, str, str], Awaitable[object]]  # actor, action, target, detail
     tell: Callable[[Fact], Any]
     now_us: Callable[[], int]

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edge.files import read_table, sync_folder, write_json, write_whole
 from edge.updates.errors import UpdateRefused
-from edge.updates.files import read_table, sync_folder, write_json, write_whole
 
 BUILD_TIMEOUT_S: Final = 1_200  # pip on a card of a Raspberry Pi Zero
 PROBE_TIMEOUT_S: Final = 60

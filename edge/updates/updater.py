@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from edge.core.errors import GatewayError
 from edge.core.instant import TimeQuality
+from edge.files import read_table, write_json, write_whole
 from edge.updates.errors import UpdateRefused
-from edge.updates.files import Exchange, read_table, write_json, write_whole
-from edge.updates.judge import baseline_of
+from edge.updates.files import Exchange
+from edge.updates.judge import NOT_UP, baseline_of
 from edge.updates.settings import Follow, UpdatePaths
 from edge.updates.slots import Slots, Trial
 from edge.updates.trust import Release, Repository
@@ -28,7 +29,6 @@ from edge.updates.versions import GATEWAY, order
 WallClock = Callable[[int], tuple[int, TimeQuality]]
 """(wall time in µs, its quality) of a clock whose floor is at least the given wall time (µs)."""
 _FIRMWARE_LIMIT: Final = 16 << 20
-NOT_UP: Final = "it did not stay up: taken back after three starts"
 
 
 @dataclass(slots=True)

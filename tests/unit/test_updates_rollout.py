@@ -19,9 +19,10 @@ from edge.core.errors import SettingsError
 from edge.core.fact import Fact
 from edge.core.facts import Updated
 from edge.core.observation import DeviceIdentity, DeviceState, DeviceStatus
+from edge.files import write_json, write_whole
 from edge.health import DeviceHealth
 from edge.updates.bundle import maker_signature
-from edge.updates.files import Exchange, write_json, write_whole
+from edge.updates.files import Exchange
 from edge.updates.repository import PublisherError
 from edge.updates.rollout import RolloutPorts, UpdateRollout
 from firmware_sim.bootloader import firmware_image

@@ -50,6 +50,7 @@ EXIT_GONE_US, EXIT_SURE = 10 * US_PER_S, 0.95  # silent for so long after the ex
 REST_US = 3 * US_PER_S
 SETTLED = 0.98
 ELSEWHERE_DB = np.float32(8)
+COLUMNS = ("stepped_us", "read_us", "heard_us", "stay_us", "guarded_us", "gap_s", "told")
 FLAGS = ("news", "tracked", "settled", "product")
 GAP_FIRST_S = np.float32(4.0)
 GAP_MEMORY_S = np.float32(300.0)
@@ -160,7 +161,7 @@ class Tracks:
         for name, fill in (("slot_place", NOWHERE), ("said", NOWHERE), ("stat", 0), ("alpha", 0)):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.full((more, *old.shape[1:]), fill, old.dtype))))
-        for name in (*("stepped_us", "read_us", "heard_us", "stay_us", "guarded_us"), *("gap_s", "told"), *FLAGS):
+        for name in (*COLUMNS, *FLAGS):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros(more, old.dtype))))
         for name in ("reads", "levels"):

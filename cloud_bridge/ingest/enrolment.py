@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import secrets
-import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
+from sqlite_utils import Database
+from sqlite_utils.db import NotFoundError
 
 from cloud_bridge.announcements import rfc3339
 from cloud_bridge.contract.signed import sign
@@ -37,12 +39,6 @@ from edge.core.instant import US_PER_DAY, US_PER_S
 BUNDLE_TOPIC = "smartstore/enrolment/v1"
 COMPACT = "smartstore-enrol:"
 TOKEN_DAYS = 7
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS token (
-  hash TEXT PRIMARY KEY, tenant TEXT NOT NULL, store TEXT NOT NULL, expires_us INTEGER NOT NULL, public TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS certificate (
-  serial TEXT PRIMARY KEY, tenant TEXT NOT NULL, store TEXT NOT NULL, pem TEXT NOT NULL, revoked_us INTEGER NOT NULL);
-"""
 
 
 def wall_us() -> int:
@@ -65,10 +61,15 @@ class Enrolments:
         self.authority, self.revoked = authority, folder / "revoked.pem"
         self._now_us, self._days = now_us or wall_us, days
         folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / "enrolment.db", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db = Database(folder / "enrolment.db")
+        self._db.enable_wal()
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
+        self._tokens = self._db.table("token").create(
+            {"hash": str, "tenant": str, "store": str, "expires_us": int, "public": str}, pk="hash", if_not_exists=True
+        )
+        self._certificates = self._db.table("certificate").create(
+            {"serial": str, "tenant": str, "store": str, "pem": str, "revoked_us": int}, pk="serial", if_not_exists=True
+        )
         if not self.revoked.exists():
             self._write_revoked()
 
@@ -83,8 +84,15 @@ class Enrolments:
         topics = Topics(*place)
         token = secrets.token_urlsafe(24)
         expires_us = self._now_us() + TOKEN_DAYS * US_PER_DAY
-        row = (_hash(token), topics.tenant, topics.store, expires_us, "")
-        self._db.execute("INSERT INTO token VALUES (?,?,?,?,?)", row)
+        self._tokens.insert(
+            {
+                "hash": _hash(token),
+                "tenant": topics.tenant,
+                "store": topics.store,
+                "expires_us": expires_us,
+                "public": "",
+            }
+        )
         body: dict[str, Any] = {
             "kind": "smartstore-enrolment",
             "version": 1,
@@ -104,23 +112,23 @@ class Enrolments:
 
         Raises EnrolmentRefused: unknown, used or expired token, a request that is not this store's own.
         """
-        row = self._db.execute("SELECT * FROM token WHERE hash = ?", (_hash(token),)).fetchone()
-        if row is None:
-            raise EnrolmentRefused("token: unknown; expected the one of a bundle of this platform")
-        _, tenant, store, expires_us, used_by = row
+        try:
+            row = self._tokens.get(_hash(token))
+        except NotFoundError:
+            raise EnrolmentRefused("token: unknown; expected the one of a bundle of this platform") from None
+        tenant, store, expires_us, used_by = (row[name] for name in ("tenant", "store", "expires_us", "public"))
         if self._now_us() > expires_us:
             raise EnrolmentRefused(f"token of {tenant}/{store}: expired {rfc3339(expires_us)}")
         certificate = self.authority.store_certificate(request, tenant, store, self._days)
         public = _public(x509.load_pem_x509_certificate(certificate))
         if used_by not in ("", public):
             raise EnrolmentRefused(f"token of {tenant}/{store}: used already; expected a new bundle")
-        self._db.execute("BEGIN IMMEDIATE")
-        taken = self._db.execute(
-            "UPDATE token SET public = ? WHERE hash = ? AND public IN ('', ?)", (public, _hash(token), public)
-        ).rowcount
-        if taken:
-            self._keep(tenant, store, certificate)
-        self._db.execute("COMMIT")
+        with self._db.atomic():
+            taken = self._db.execute(
+                "UPDATE token SET public = ? WHERE hash = ? AND public IN ('', ?)", (public, _hash(token), public)
+            ).rowcount
+            if taken:
+                self._keep(tenant, store, certificate)
         if not taken:
             raise EnrolmentRefused(f"token of {tenant}/{store}: used already; expected a new bundle")
         return self._answer(certificate)
@@ -137,8 +145,7 @@ class Enrolments:
             raise EnrolmentRefused("certificate: expected one of this platform's CA") from None
         name = str(present.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
         tenant, _, store = name.partition("/")
-        row = self._db.execute("SELECT revoked_us FROM certificate WHERE serial = ?", (_serial(present),)).fetchone()
-        if row is None or row[0]:
+        if not self._certificates.count_where("serial = ? AND revoked_us = 0", [_serial(present)]):
             raise EnrolmentRefused(f"certificate of {name}: revoked; enrol the gateway anew")
         if present.not_valid_after_utc.timestamp() * US_PER_S < self._now_us():
             raise EnrolmentRefused(f"certificate of {name}: expired; enrol the gateway anew")
@@ -154,39 +161,47 @@ class Enrolments:
 
     def revoke(self, tenant: str, store: str) -> int:
         """Revoke all certificates and unused tokens of a store, and write ``revoked.pem``. How many certificates."""
-        count = self._db.execute(
-            "UPDATE certificate SET revoked_us = ? WHERE tenant = ? AND store = ? AND revoked_us = 0",
-            (self._now_us(), tenant, store),
-        ).rowcount
-        self._db.execute("DELETE FROM token WHERE tenant = ? AND store = ?", (tenant, store))
+        with self._db.atomic():
+            count = self._db.execute(
+                "UPDATE certificate SET revoked_us = ? WHERE tenant = ? AND store = ? AND revoked_us = 0",
+                (self._now_us(), tenant, store),
+            ).rowcount
+            self._tokens.delete_where("tenant = ? AND store = ?", [tenant, store])
         self._write_revoked()
         return count
 
     def stores(self) -> list[dict[str, Any]]:
         """Every certificate with store, expiry (RFC 3339) and whether it is revoked, newest last."""
-        rows = self._db.execute("SELECT tenant, store, pem, revoked_us FROM certificate ORDER BY rowid").fetchall()
         return [
             {
-                "tenant": tenant,
-                "store": store,
-                "not_after": f"{x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
-                "revoked": bool(revoked_us),
+                "tenant": row["tenant"],
+                "store": row["store"],
+                "not_after": f"{_certificate(row).not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+                "revoked": bool(row["revoked_us"]),
             }
-            for tenant, store, pem, revoked_us in rows
+            for row in self._certificates.rows_where(order_by="rowid")
         ]
 
     def _keep(self, tenant: str, store: str, certificate: bytes) -> None:
         serial = _serial(x509.load_pem_x509_certificate(certificate))
-        self._db.execute("INSERT INTO certificate VALUES (?,?,?,?,0)", (serial, tenant, store, certificate.decode()))
+        row = {"serial": serial, "tenant": tenant, "store": store, "pem": certificate.decode(), "revoked_us": 0}
+        self._certificates.insert(row)
 
     def _answer(self, certificate: bytes) -> dict[str, str]:
         return {"certificate": certificate.decode(), "ca": self.authority.pem.decode()}
 
     def _write_revoked(self) -> None:
-        rows = self._db.execute("SELECT pem FROM certificate WHERE revoked_us > 0").fetchall()
+        rows = self._certificates.rows_where("revoked_us > 0", select="pem")
         beside = self.revoked.with_suffix(".new")
-        beside.write_bytes(self.authority.revocation_list(pem.encode() for (pem,) in rows))
+        with beside.open("wb") as file:
+            file.write(self.authority.revocation_list(row["pem"].encode() for row in rows))
+            file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave a broker with an empty list
         beside.replace(self.revoked)
+
+
+def _certificate(row: dict[str, Any]) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(str(row["pem"]).encode())
 
 
 def _hash(token: str) -> str:

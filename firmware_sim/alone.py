@@ -106,7 +106,8 @@ async def _run(role: Role, options: Namespace, **announce: object) -> None:
 async def phones(options: Namespace) -> None:
     """Phones of shoppers in the demo store, and a till; what they did goes into phones.json."""
     zone_beacons = [beacon for beacon in demo_layout().beacons if beacon.kind == "zone"]
-    actors = Actors(options.api, os.environ.get("SMARTSTORE_TILL_TOKEN", ""), zone_beacons, options.seed)
+    till = os.environ.get("SMARTSTORE_TILL_TOKEN", "")
+    actors = Actors(options.api, till, zone_beacons, options.seed, directory=options.dir)
     told = told_to_stop()
     playing = asyncio.create_task(play(actors, options.dir / "phones.json"))
     say(ready=True, beacons=len(zone_beacons), pid=os.getpid())

@@ -29,6 +29,7 @@ class BleField:
         seed: int,
         bodies: Callable[[int], Iterable[Point]] | None = None,
     ) -> None:
+        self.profile = profile
         senders = [Sender(b.id, b.interval_s, b.measured_power_dbm) for b in beacons]
         self._ears = {s.device: Ear(s.device, senders, str(seed), profile, bodies) for s in scanners}
         self._here = {s.device: (s.x_m, s.y_m) for s in scanners}

@@ -1,9 +1,11 @@
 """Phones as actors in a virtual store: they walk, hear beacons, ask, show, redeem, withdraw; one of them cheats.
 
 A phone hears the zones' beacons as its place on the floor lets it (`ble_air`), asks for the offers of the loudest one,
-and shows what it got at the till on its way out. The cheat replays the beacon of a place that is nowhere, shows an
-offer twice, shows a changed and a foreign signature, and asks a thousand times in a row. What became of it all is
-written to ``phones.json`` after each walk, what phones alone may know to ``phones-alone-know.json``.
+checks in there and, since its owner agreed, sends the rotating identifier that it was given on its whole way (and a
+little longer than the consent lives: nobody may listen any more). It shows what it got at the till on its way out. The
+cheat replays the beacon of a place that is nowhere, shows an offer twice, shows a changed and a foreign signature, and
+asks a thousand times in a row. What became of it all is written to ``phones.json`` after each walk, what phones alone
+may know to ``phones-alone-know.json``.
 """
 
 from __future__ import annotations
@@ -14,16 +16,20 @@ import contextlib
 import math
 import os
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+from firmware_sim.adverts import eddystone_eid, ephemeral_id
 from firmware_sim.ble_air import BleProfile, Ear, Position, Sender
 from firmware_sim.layout import Beacon
 from firmware_sim.phones import Phone, redeem, tampered
 from firmware_sim.serve import write_json
+from firmware_sim.visitors import OnAir
+from firmware_sim.visitors import write as write_air
 
 WALK_M_S: Final = 1.2
 LISTEN_US: Final = 1_000_000  # a phone in the hand looks at beacons once a second
@@ -32,6 +38,8 @@ FLOOD: Final = 1_000
 FLOOD_AT_ONCE: Final = 20
 NOWHERE: Final = "ibeacon:00000000-dead-4bee-8000-00805f9b34fb:1:1"
 AGAIN_S: Final = 2.0
+GHOST_S: Final = 5.0  # an app that goes on sending after the withdrawal
+FRESH_S: Final = 3.0  # without news of its phone, the air falls silent
 ACCOUNT: Final = "acct-7f3e"
 SECRETS: Final = "phones-alone-know.json"
 
@@ -63,6 +71,7 @@ class Report:
     shown: int = 0
     redeemed: int = 0
     withdrawn: int = 0
+    advertised: int = 0
     cheats: dict[str, Cheat] = field(default_factory=dict)
 
     def cheat(self, name: str) -> Cheat:
@@ -80,6 +89,8 @@ class Actors:
     seed: int
     report: Report = field(default_factory=Report)
     secrets: list[str] = field(default_factory=list)
+    directory: Path | None = None
+    on_air: dict[str, OnAir] = field(default_factory=dict)
 
     def phone(self, token: str = "") -> Phone:
         """One more phone (or till, with a token)."""
@@ -89,18 +100,27 @@ class Actors:
         account = "" if token else f"{ACCOUNT}-{self.seed}-{len(self.secrets)}"
         return Phone(place.hostname, place.port, token=token, account=account)
 
-    async def agree(self, phone: Phone) -> None:
+    async def agree(self, phone: Phone, *purposes: str) -> None:
         """Consent; what the phone alone should know from now on is noted, so that one can look for it elsewhere."""
-        await phone.consent()
+        await phone.consent(*purposes)
         self.secrets += [phone.receipt, phone.account]
+
+    async def check_in(self, phone: Phone, beacon: Beacon) -> _Radio:
+        """Tell that the owner is here; what the phone sends from now on."""
+        advertise = (await phone.check_in(key_of(beacon)))["advertise"]
+        address = bytes((0x40 | random.getrandbits(6), *random.randbytes(5)))  # resolvable private: 01 first
+        self.report.advertised += 1
+        self.secrets += [advertise["key"], address.hex(), address.hex(":").upper()]
+        return _Radio(self, f"phone-{len(self.secrets)}", advertise, address)
 
     async def walk(self, number: int, route: Sequence[str]) -> None:
         """One shopper, from the door along the beacons of these zones to the till."""
         ear = Ear(f"phone-{number}", [_sender(b) for b in self.beacons], f"{self.seed}:{number}", BleProfile(loss=0.3))
         places = [_still(b) for b in self.beacons]
         phone, till = self.phone(), self.phone(self.till_token)
-        await self.agree(phone)
+        await self.agree(phone, "offers", "zones")
         offers: dict[str, str] = {}
+        radio: _Radio | None = None
         now_us, here = 0, (0.5, 4.0)
         for there in [(b.x_m, b.y_m) for zone in route for b in self.beacons if b.zone == zone]:
             steps = math.ceil((math.dist(here, there) / WALK_M_S + AT_SHELF_S) * 1e6 / LISTEN_US)
@@ -113,8 +133,13 @@ class Actors:
                 if heard:
                     loudest = self.beacons[max(heard, key=lambda packet: packet.rssi_dbm).sender]
                     await self._ask(phone, loudest, offers)
+                    radio = radio or await self.check_in(phone, loudest)
+                if radio is not None:
+                    radio.send_from(at)
             here = there
         await self._check_out(phone, till, number, offers)
+        if radio is not None:
+            await radio.fade(here)
 
     async def _ask(self, phone: Phone, beacon: Beacon, offers: dict[str, str]) -> None:
         status, found = await phone.offers(key_of(beacon))
@@ -162,6 +187,39 @@ class Actors:
         for _ in range(FLOOD // FLOOD_AT_ONCE):
             for status in await phone.flood(beacon, FLOOD_AT_ONCE):
                 tally.note(str(status), refused=status == 429)
+
+
+@dataclass
+class _Radio:
+    """The sending half of a phone whose owner agreed to be followed."""
+
+    actors: Actors
+    name: str
+    advertise: dict[str, Any]
+    address: bytes
+
+    def send_from(self, at: tuple[float, float]) -> None:
+        """Be heard at this place for some seconds."""
+        key, exponent = bytes.fromhex(self.advertise["key"]), int(self.advertise["exponent"])
+        now_s = time.time()
+        identifier = ephemeral_id(key, exponent, int(now_s))
+        if identifier.hex() not in self.actors.secrets:
+            self.actors.secrets.append(identifier.hex())
+        ad = eddystone_eid(identifier).hex()
+        self.actors.on_air[self.name] = OnAir(self.name, *at, self.address.hex(), ad, now_s + FRESH_S)
+        self._tell()
+
+    async def fade(self, at: tuple[float, float]) -> None:
+        """Send on for a while, though the consent is withdrawn, then be silent."""
+        for _ in range(int(GHOST_S)):
+            self.send_from(at)
+            await asyncio.sleep(1.0)
+        del self.actors.on_air[self.name]
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.actors.directory is not None:
+            write_air(self.actors.directory, self.actors.on_air.values())
 
 
 def key_of(beacon: Beacon) -> str:

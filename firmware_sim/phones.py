@@ -51,10 +51,17 @@ class Phone:
         headers = {name.lower(): value.strip() for name, _, value in (row.partition(":") for row in rows[1:])}
         return int(rows[0].split()[1]), headers, json.loads(rest) if rest else None
 
-    async def consent(self) -> None:
-        """Agree to offers; keep the receipt."""
-        _, _, answer = await self.call("POST", "/v1/shopper/consent", {"purposes": ["offers"], "notice_version": "1"})
+    async def consent(self, *purposes: str) -> None:
+        """Agree (to offers, where nothing else is said); keep the receipt."""
+        body = {"purposes": purposes or ["offers"], "notice_version": "1"}
+        _, _, answer = await self.call("POST", "/v1/shopper/consent", body)
         self.receipt = answer["receipt"]
+
+    async def check_in(self, beacon: str) -> dict[str, Any]:
+        """Tell that the owner is here: {subject_id, advertise: what to send from now on, where that was agreed to}."""
+        _, _, answer = await self.call("POST", "/v1/shopper/check-in", {"method": "app", "beacon": beacon})
+        told: dict[str, Any] = answer
+        return told
 
     async def offers(self, beacon: str) -> tuple[int, list[dict[str, Any]]]:
         """(status, offers) of the place that a beacon marks; what did not change comes from memory."""

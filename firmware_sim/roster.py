@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
@@ -25,6 +26,7 @@ from firmware_sim.sdp_device import SdpDevice
 from firmware_sim.shelf_mcu import ShelfMcu
 from firmware_sim.stream import Role
 from firmware_sim.thermal import GRID_EYE, Passer, Scene
+from firmware_sim.visitors import VisitorsEar
 from firmware_sim.world import World
 
 COAT_C = 24.5
@@ -77,9 +79,14 @@ def llrp_reader(world: World, reader: Reader, clock: SimClock, utc_us: Callable[
     return LlrpReader(source, ports, clock.now_us, utc_us, options, cables=source.connected)
 
 
-def scanner_ear(world: World, device: str, clock: SimClock) -> Callable[[int, int], Sequence[Heard]]:
-    """What a scanner hears, in the loop's µs."""
+def scanner_ear(
+    world: World, device: str, clock: SimClock, phones: Path | None = None
+) -> Callable[[int, int], Sequence[Heard]]:
+    """What a scanner hears, in the loop's µs; `phones`: where phones of another process say what they send."""
     payloads: dict[str, bytes] = {}
+    here = next(scanner for scanner in world.layout.scanners if scanner.device == device)
+    place = here.x_m, here.y_m
+    others = VisitorsEar(phones, device, place, str(world.seed), world.ble.profile) if phones else None
 
     def ear(t0_us: int, t1_us: int) -> list[Heard]:
         heard = []
@@ -90,7 +97,7 @@ def scanner_ear(world: World, device: str, clock: SimClock) -> Callable[[int, in
                 payloads[beacon.id] = beacon_payload(beacon)
             back_us = round((now_us - advert.t_us) / clock.speed)
             heard.append(Heard(t1_us - back_us, advert.rssi_dbm, 1, beacon.address, payloads[beacon.id]))
-        return heard
+        return sorted(heard + others.receive(t0_us, t1_us)) if others else heard
 
     return ear
 
@@ -132,8 +139,10 @@ def _sdp(device: str, kind: str, role: SdpDevice, baud: int, calibration: list[d
     return StoreDevice(device, kind, role.serve, lambda: role.counters["requests"] > 0, baud, calibration)
 
 
-def store_devices(world: World, clock: SimClock, utc_us: Callable[[], int]) -> list[StoreDevice]:
-    """Every device of the store except what a local Bluetooth adapter hears."""
+def store_devices(
+    world: World, clock: SimClock, utc_us: Callable[[], int], phones: Path | None = None
+) -> list[StoreDevice]:
+    """Every device of the store except what a local Bluetooth adapter hears; `phones` as of `scanner_ear`."""
     devices: list[StoreDevice] = []
     for number, reader in enumerate(world.layout.readers):
         llrp = llrp_reader(world, reader, clock, utc_us, number)
@@ -143,7 +152,7 @@ def store_devices(world: World, clock: SimClock, utc_us: Callable[[], int]) -> l
         devices.append(_sdp(mcu.device, "shelf_mcu", shelf, BAUD_SHELF, world.cells[mcu.device].calibration()))
     for scanner in world.layout.scanners:
         identity = sdp.Identity(f"BLE-{scanner.device}"[:16], "SCAN-NRF52", (1, 0, 0))
-        ear = BleScanner(identity, scanner_ear(world, scanner.device, clock), world.seed)
+        ear = BleScanner(identity, scanner_ear(world, scanner.device, clock, phones), world.seed)
         devices.append(_sdp(scanner.device, "ble_scanner", ear, BAUD_SHELF, None))
     devices.extend(
         _sdp(door.device, "door_array", door_array(world, door, clock), BAUD_DOOR, None) for door in world.layout.doors

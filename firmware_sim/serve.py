@@ -162,7 +162,7 @@ async def _bluez(
     except FileNotFoundError as error:
         sys.stderr.write(f"{scanner.device}: no local Bluetooth adapter, a scanner on a serial port instead: {error}\n")
         return None
-    adapter = Adapter("hci0", ADAPTER_ADDRESS, scanner_ear(scenario.world, scanner.device, clock))
+    adapter = Adapter("hci0", ADAPTER_ADDRESS, scanner_ear(scenario.world, scanner.device, clock, directory))
     bluez = Bluez([adapter], scenario.world.seed)
     ready = asyncio.Event()
     wires.background(asyncio.create_task(bluez.run(bus.address, ready)))
@@ -187,7 +187,7 @@ async def run_store(options: StoreOptions) -> None:
     world = scenario.world
     async with contextlib.AsyncExitStack() as stack:
         wires = await stack.enter_async_context(Wires())
-        devices = store_devices(world, clock, utc_us)
+        devices = store_devices(world, clock, utc_us, directory)
         entries: list[dict[str, object]] = []
         contacted: list[Callable[[], bool]] = []
         local = await _bluez(scenario, clock, directory, wires, stack) if options.bluez else None

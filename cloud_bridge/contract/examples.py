@@ -30,6 +30,7 @@ _BY_NAME: dict[str, Any] = {
     "missing": [[12, 40]],
     "device": "reader-1",
     "beacon": "beacon-1",
+    "subject_id": "2f1c4b7a90de6358",
     "places": ["tea", "exit"],
     "purposes": ["offers"],
     "start_us": _AT_US - 900_000_000,
@@ -57,6 +58,8 @@ def example_fact(fact_type: type[Fact]) -> Fact:
         name: _BY_NAME[name] if name in _BY_NAME and _fits(types[name], _BY_NAME[name]) else _BY_TYPE[types[name]]
         for name in body_fields(fact_type)
     }
+    if {"beacon", "subject_id"} <= values.keys():  # a customer who agreed to be followed
+        values["beacon"] = values["subject_id"]
     return fact_type(at_us=1_234_567, **values)
 
 

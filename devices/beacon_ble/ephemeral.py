@@ -24,9 +24,14 @@ HORIZON: Final = 40_000
 
 def identifier(key: bytes, exponent: int, time_s: int) -> bytes:
     """The 8 bytes of the beacon with this key at its own `time_s`."""
+    return block_at(key, exponent, time_s)[:8]
+
+
+def block_at(key: bytes, exponent: int, time_s: int) -> bytes:
+    """All 16 bytes of the block whose first half is the identifier."""
     temporary = _aes(key, bytes(11) + b"\xff\0\0" + (time_s >> 16 & 0xFFFF).to_bytes(2, "big"))
     cleared = time_s >> exponent << exponent & 0xFFFFFFFF
-    return _aes(temporary, bytes(11) + bytes((exponent,)) + cleared.to_bytes(4, "big"))[:8]
+    return _aes(temporary, bytes(11) + bytes((exponent,)) + cleared.to_bytes(4, "big"))
 
 
 def _aes(key: bytes, block: bytes) -> bytes:

@@ -26,7 +26,8 @@ from edge.offers import Offers
 
 ASK: Final = Rate(10.0, 40.0)
 CONSENT: Final = Rate(2.0, 30.0)  # an address behind which many phones are may still consent
-PROMISES_EVERY_S: Final = 600.0  # an erasure is promised within a day
+PROMISES_EVERY_S: Final = 60.0  # an erasure is promised within a day; rotating identifiers live 8.5 min
+PROMISES_FIRST_S: Final = 1.0  # customers who were followed before a restart are followed again
 ANSWERS_MAX: Final = 20_000
 OF_ONE_PERSON: Final = (*NO_CACHE, ("vary", "X-Consent"))
 
@@ -51,7 +52,7 @@ class Desk:
     def __init__(self, here: Services) -> None:
         parts = here.runtime.engine.parts
         self.here = here
-        self.offers = Offers(here.runtime, lambda: parts.promotions, lambda: here.site)
+        self.offers = Offers(here.runtime, lambda: parts.promotions, lambda: here.site, parts.proximity)
         self.parts = parts
         self.ask, self.consent = Limits(ASK), Limits(CONSENT)
         self.live = 0
@@ -163,9 +164,11 @@ async def desk_of(request: Request, here: Here) -> Desk:
 
 
 async def keep_promises(state: State, here: Services, every_s: float = PROMISES_EVERY_S) -> None:
-    """Erasures that the platform asked for and retention, also where no phone asks for anything for days."""
+    """Erasures that the platform asked for, retention and rotation, also where no phone asks for anything for days."""
+    wait_s = min(every_s, PROMISES_FIRST_S)
     while True:
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(wait_s)
+        wait_s = every_s
         desk = getattr(state, "desk", None)
         if desk is None:
             desk = state.desk = Desk(here)

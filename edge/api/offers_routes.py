@@ -98,14 +98,22 @@ async def withdraw(here: Here, desk: AtDesk, request: Request, receipt: Receipt)
 
 
 @router.post("/v1/shopper/check-in", tags=["shopper"])
-async def check_in(here: Here, desk: AtDesk, request: Request, body: CheckInIn, receipt: Receipt) -> dict[str, str]:
-    """A consenting customer is here."""
+async def check_in(here: Here, desk: AtDesk, request: Request, body: CheckInIn, receipt: Receipt) -> dict[str, Any]:
+    """A consenting customer is here.
+
+    Who agreed to "zones" gets `advertise`: what the app may advertise until then (Eddystone-EID, its clock Unix time).
+    """
     desk.limit(desk.ask, desk.client(request, receipt))
     zone = desk.zone(body.beacon, body.zone) if body.beacon or body.zone else ""
     try:
-        return {"subject_id": await desk.offers.check_in(receipt, body.method, zone, here.runtime.clock.now())}
+        subject, advertise = await desk.offers.check_in(receipt, body.method, zone, here.runtime.clock.now())
     except OfferRefusal as refusal:
         raise _refused(refusal) from None
+    told: dict[str, Any] = {"subject_id": subject}
+    if advertise is not None:
+        shown = {"format": "eddystone-eid", "key": advertise.key.hex(), "exponent": advertise.exponent}
+        told["advertise"] = shown | {"until_us": advertise.until_us}
+    return told
 
 
 # --- offers -----------------------------------------------------------------------------------------------------------

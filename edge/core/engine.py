@@ -148,6 +148,8 @@ class Engine:
             known = ", ".join(sorted(self._commanded))
             raise CommandRejected("unknown_command", f"name = {command.name!r}: expected one of {known}")
         facts = self._route(cast("Commanded", part).execute(command, now), now)
+        if command.name == "erase_subject":  # the keys follow; where this person walks is not said from now on
+            self.parts.proximity.forget(str(command.args["subject_id"]))
         if self.parts.inventory.site is not self._catalogued:  # set_catalogue: unit masses, names, tags for every part
             facts += self.replan(self.parts.inventory.site, now)
         return facts

@@ -334,21 +334,26 @@ class Conversion(Fact):
 
 @fact(501, PROXIMITY, "beacon", urgent=False, droppable=True)
 class ZoneEntered(Fact):
-    """An own beacon, a staff badge or a consented rotating id is in a zone."""
+    """An own beacon, a staff badge or a consented rotating id is in a zone.
+
+    subject_id "" means an own beacon; else both it and `beacon` are the pseudonym of the day of a customer who agreed.
+    """
 
     beacon: str
     zone: str
     confidence: float
     from_zone: str = ""
+    subject_id: str = ""
 
 
 @fact(502, PROXIMITY, "beacon", urgent=False, droppable=True)
 class ZoneLeft(Fact):
-    """It left the zone, for no other one."""
+    """It left the zone, for no other one. Who withdraws a consent leaves unsaid: ConsentWithdrawn ends every stay."""
 
     beacon: str
     zone: str
     dwell_s: float
+    subject_id: str = ""
 
 
 @fact(503, PROXIMITY, "zone", urgent=False, droppable=True)

@@ -65,6 +65,7 @@ def in_words(told: dict[str, Any]) -> str:
     """For people: "7 walks, 22 received, 18 shown, 18 redeemed …; cheats refused: cloned_nonce (409 redeemed) …"."""
     names = ("walks", "received", "shown", "redeemed", "withdrawn")
     counts = ", ".join(f"{told.get(name, 0)} {name}" for name in names)
+    counts += f", {told.get('advertised', 0)} followed by their rotating ids"
     refused = ", ".join(f"{name} ({_refusal(one)})" for name, one in told["cheats"].items())
     worked = cheats_that_worked(told)
     return f"{counts}; cheats refused: {refused or 'none tried'}" + (

@@ -51,8 +51,8 @@ _SENTENCES: dict[str, Callable[[Fact], str]] = {
     "BackInStock": lambda f: f"{{product}} is back in stock: {f['on_hand']}",
     "ReorderTriggered": lambda f: f"order {f['quantity']} × {{product}}: {f['on_hand']} left",
     "Occupancy": _people,
-    "ZoneEntered": lambda f: f"{f['beacon']} came into {f['zone']}",
-    "ZoneLeft": lambda f: f"{f['beacon']} left {f['zone']}",
+    "ZoneEntered": lambda f: f"{_walker(f)} came into {f['zone']}",
+    "ZoneLeft": lambda f: f"{_walker(f)} left {f['zone']}",
     "OfferShown": lambda f: f"a consenting phone in {f['zone']} is offered {{product}}",
     "OfferRedeemed": lambda f: f"an offer of {{product}} is redeemed at {f['till']}",
     "OfferRefused": lambda f: f"an offer is refused: {f['reason']}",
@@ -62,6 +62,12 @@ _SENTENCES: dict[str, Callable[[Fact], str]] = {
     "Offline": _state("offline"),
     "Degraded": _state("degraded"),
 }
+
+
+def _walker(fact: Fact) -> str:
+    """An own beacon, or a customer who agreed."""
+    subject = str(fact.get("subject_id", ""))
+    return f"a consenting shopper ({subject[:4]}…)" if subject else str(fact["beacon"])
 
 
 def _serial(fact: Fact) -> str:

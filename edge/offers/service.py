@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
@@ -12,14 +12,16 @@ from zoneinfo import ZoneInfo
 from edge.core.fact import Fact, JsonValue
 from edge.core.facts import CheckIn, ConsentGiven, ConsentWithdrawn, OfferRedeemed, OfferRefused, OfferShown
 from edge.core.instant import US_PER_DAY, US_PER_MIN, US_PER_S, Instant, TimeQuality
-from edge.core.localtime import local_day
+from edge.core.localtime import local_day, next_midnight_us
 from edge.core.promotion import Promotion, Promotions, Verdict
 from edge.core.site import Site
 from edge.journal import Journal
 from edge.offers import consent as consents
 from edge.offers import ledger as ledgers
+from edge.offers import rotating
 from edge.offers.consent import PURPOSES, Consent, Consents
 from edge.offers.ledger import Entry, Ledger
+from edge.offers.rotating import RotatingIds
 from edge.offers.signing import OfferSigner, Token, read_token
 
 KEY: Final = "offers/key"
@@ -42,6 +44,27 @@ class Committer(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """What follows consenting customers over the floor (`edge.core.proximity.Proximity`)."""
+
+    def follow(self, visitors: Mapping[str, str]) -> None:
+        """Identities that are advertised now → pseudonym of the day; all of them."""
+        ...
+
+    def forget(self, subject: str) -> None:
+        """Say nothing of this person from now on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """What a phone may advertise until a wall time (µs): Eddystone-EID with this key, its clock being Unix time."""
+
+    key: bytes
+    exponent: int
+    until_us: int
+
+
 class OfferRefusal(Exception):
     """Not given, not redeemed: machine-readable reason, and words for people."""
 
@@ -61,8 +84,14 @@ class Reported:
 class Offers:
     """One store's offers. `tell` and `journal.put` of one turn of the loop share a transaction."""
 
-    def __init__(self, runtime: Committer, promotions: Callable[[], Promotions], site: Callable[[], Site]) -> None:
-        self._runtime, self._promotions, self._site = runtime, promotions, site
+    def __init__(
+        self,
+        runtime: Committer,
+        promotions: Callable[[], Promotions],
+        site: Callable[[], Site],
+        follower: Follower,
+    ) -> None:
+        self._runtime, self._promotions, self._site, self._follower = runtime, promotions, site, follower
         journal = runtime.journal
         self._put = journal.put
         seed = journal.get(KEY)
@@ -72,6 +101,8 @@ class Offers:
         self._signer = OfferSigner(base64.b64decode(seed))
         self.ledger = Ledger(_rows(journal, ledgers.PREFIX), journal.get("offers/totals"), journal.put)
         self.consents = Consents(_rows(journal, consents.PREFIX), journal.put)
+        rows = _rows(journal, rotating.PREFIX)
+        self._rotating = RotatingIds(rows, journal.put, self.consents, follower.follow)
         self._swept_us = -US_PER_DAY
         self._version = 0
 
@@ -128,8 +159,12 @@ class Offers:
         await self._erase(consent, now)
 
     async def _erase(self, consent: Consent, now: Instant) -> None:
-        subject = consent.pseudonym(self._day(now))
+        day = self._day(now)
+        subject = consent.pseudonym(day)
         self.consents.erase(consent.handle)
+        self._rotating.end(consent.handle)
+        self._rotating.refresh(day, now)
+        self._follower.forget(subject)  # before the commit: what is heard meanwhile is nobody's
         withdrawn = ConsentWithdrawn(at_us=now.mono_us, subject_id=subject, receipt=consent.handle)
         await self._runtime.tell(withdrawn)
 
@@ -137,6 +172,7 @@ class Offers:
         """What is due without anybody asking: the platform's erasures, and the end of what is kept long enough."""
         await self.erase_asked(now)
         self._sweep(now)
+        self._rotating.refresh(self._day(now), now)
 
     async def erase_asked(self, now: Instant) -> int:
         """Carry out the platform's `erase_subject` commands; the number of subjects found."""
@@ -152,14 +188,19 @@ class Offers:
             self._promotions().forget_erasures(asked)
         return found
 
-    async def check_in(self, receipt: str, method: str, zone: str, now: Instant) -> str:
-        """A consenting customer is here; the pseudonym of today. Raises OfferRefusal."""
+    async def check_in(self, receipt: str, method: str, zone: str, now: Instant) -> tuple[str, Advertise | None]:
+        """A consenting customer is here: the pseudonym of today, and what their phone may advertise, where they agreed
+        to be followed over the floor. Raises OfferRefusal."""
         consent = self._consent(receipt)
         if method not in METHODS:
             raise OfferRefusal("method", f"method = {method!r}: expected one of {', '.join(METHODS)}")
-        subject = consent.pseudonym(self._day(now))
+        day = self._day(now)
+        subject, key = consent.pseudonym(day), self._rotating.grant(consent, day, now)
         await self._runtime.tell(CheckIn(at_us=now.mono_us, subject_id=subject, method=method, zone=zone))
-        return subject
+        self._rotating.refresh(day, now)
+        if key is None:
+            return subject, None
+        return subject, Advertise(key, rotating.EXPONENT, next_midnight_us(now.wall_us, self._zone()))
 
     def _consent(self, receipt: str) -> Consent:
         consent = self.consents.of(receipt)
@@ -335,6 +376,7 @@ class Offers:
         self._version += bool(self.ledger.forget(now.wall_us - KEEP_US))
         for consent in self.consents.older_than(now.wall_us - CONSENT_KEEP_US):
             self.consents.erase(consent.handle)
+            self._rotating.end(consent.handle)
 
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self._site().store.timezone)

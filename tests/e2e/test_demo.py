@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from edge.demo.offers import phones_said
+from edge.demo.play import Stage
 from tests.e2e.support import Store, wait_until
 
 TAKEN_UNSEEN = 2
@@ -66,6 +68,11 @@ def nobody_is_known(directory: Path) -> None:
     secrets = json.loads((directory / "phones-alone-know.json").read_text(encoding="utf-8"))
     assert len(secrets) >= 4
     planted += [secret.encode() for secret in [*secrets, "acct-7f3e"]]
+    sent = [
+        bytes.fromhex(secret) for secret in secrets if re.fullmatch(r"[0-9a-f]{12}|[0-9a-f]{16}|[0-9a-f]{32}", secret)
+    ]
+    assert len(sent) >= 3  # an address, a key and an identifier that was on the air
+    planted += sent
     looked = [file for file in sorted(directory.rglob("*")) if file.is_file() and not file.name.startswith("phones")]
     names = {file.name for file in looked}
     assert {"journal.db", "platform.db", "gateway.log", "platform.log"} <= names
@@ -73,6 +80,19 @@ def nobody_is_known(directory: Path) -> None:
     assert any(b"z-fashion-1" in content for content in everything.values())  # the search would find something
     hits = [(file.name, one) for file, content in everything.items() for one in planted if one in content]
     assert hits == []
+
+
+def only_who_agreed_was_followed(directory: Path) -> None:
+    """Visitors are known by pseudonyms that check-ins gave out; nothing is said of them once they withdrew."""
+    rows = Stage(directory).platform_rows("SELECT seq, fact, data FROM event ORDER BY seq")
+    facts = [(seq, kind, json.loads(data)) for seq, kind, data in rows]
+    visits = [(seq, data["subject_id"]) for seq, kind, data in facts if "Zone" in kind and data.get("subject_id")]
+    here = {data["subject_id"] for _, kind, data in facts if kind == "promotion.CheckIn"}
+    ended = {data["subject_id"]: seq for seq, kind, data in facts if kind == "promotion.ConsentWithdrawn"}
+    assert visits
+    assert {subject for _, subject in visits} <= here
+    assert [(seq, subject) for seq, subject in visits if seq > ended.get(subject, seq)] == []
+    assert {subject for _, subject in visits} & ended.keys()
 
 
 @pytest.mark.slow
@@ -95,6 +115,7 @@ def test_the_demo_command_prints_its_summary_and_leaves_cleanly(tmp_path: Path) 
     assert "cheats refused: replayed_beacon (404), cloned_nonce (409 redeemed)" in " ".join(out.split())
     assert "NOT REFUSED" not in out
     nobody_is_known(tmp_path)
+    only_who_agreed_was_followed(tmp_path)
     assert "Traceback" not in out + err
     for log in tmp_path.glob("*.log"):
         assert "Traceback" not in log.read_text(encoding="utf-8"), log.name

@@ -112,7 +112,7 @@ def test_the_demos_words_name_a_cheat_that_worked() -> None:
             "flood": {"tried": 1000, "refused": 947, "answers": ["200", "429"]},
         },
     }
-    words = "2 walks, 3 received, 3 shown, 3 redeemed, 2 withdrawn; cheats refused: cloned_nonce (409 redeemed), "
+    words = "2 walks, 3 received, 3 shown, 3 redeemed, 2 withdrawn, 0 followed by their rotating ids; cheats refused: cloned_nonce (409 redeemed), "
     assert in_words(told) == words + "flood (947 of 1000)"
     told["cheats"]["cloned_nonce"] = {"tried": 1, "refused": 0, "answers": ["200 "]}  # type: ignore[index]
     told["cheats"]["flood"]["refused"] = 10  # type: ignore[index]

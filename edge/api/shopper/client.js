@@ -5,10 +5,38 @@
 //   await store.consent(["offers"], "notice-2026-11-en");
 //   const found = await store.offers({ beacon: "ibeacon:f7826da6-…:1:7" });   // null: nothing is known of the place
 //   const stop = store.listen({ zone: "z-1" }, (found) => draw(found));
+//   const { advertise } = await store.checkIn("app", { zone: "z-1" });       // with the purpose "zones" only
+//   const { eid } = await rotatingId(advertise);                             // what the phone may advertise now
 //   await store.withdraw();                                                  // erases what links to this phone
 
 // The store asks to wait: too many requests of this phone, or too many listeners.
 export class Busy extends Error {}
+
+// What a phone whose owner agreed to "zones" advertises now: `eid` as Eddystone-EID (service data of UUID FEAA: 30, the
+// power at 0 m, then these 8 bytes); or, where an app cannot send service data (iOS), `uuid` as an iBeacon with major
+// and minor 0. advertise: as checkIn() told it. Ask again at `untilS` (Unix seconds); null when the day is over.
+export async function rotatingId(advertise, nowS = Date.now() / 1000) {
+  if (nowS * 1e6 >= advertise.until_us) return null;
+  const lasts = 2 ** advertise.exponent, time = Math.floor(nowS / lasts) * lasts;
+  const block = (...tail) => Uint8Array.from([...new Array(16 - tail.length).fill(0), ...tail]);
+  const temporary = await aes(bytesOf(advertise.key), block(0xff, 0, 0, (time >>> 24) & 255, (time >>> 16) & 255));
+  const byte = (shift) => (time >>> shift) & 255;
+  const full = await aes(temporary, block(advertise.exponent, byte(24), byte(16), byte(8), byte(0)));
+  const hex = Array.from(full, (one) => one.toString(16).padStart(2, "0")).join("");
+  const uuid = hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  return { eid: hex.slice(0, 16), uuid, untilS: Math.min(time + lasts, advertise.until_us / 1e6) };
+}
+
+// One block of AES-128: what CBC makes of it behind an empty one.
+async function aes(key, block) {
+  const made = await crypto.subtle.importKey("raw", key, "AES-CBC", false, ["encrypt"]);
+  const sealed = await crypto.subtle.encrypt({ name: "AES-CBC", iv: new Uint8Array(16) }, made, block);
+  return new Uint8Array(sealed, 0, 16);
+}
+
+function bytesOf(hex) {
+  return Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16));
+}
 
 export class StoreClient {
   constructor(base = "", storage = globalThis.localStorage) {
@@ -50,7 +78,8 @@ export class StoreClient {
     this.cache.clear();
   }
 
-  // method: "app", "qr" or "nfc"; place as in offers(), or {} for the store as a whole.
+  // method: "app", "qr" or "nfc"; place as in offers(), or {} for the store as a whole. The answer's `advertise` is for
+  // rotatingId(); it is absent where the person did not agree to "zones".
   async checkIn(method, place = {}) {
     return this.post("/v1/shopper/check-in", { method, ...place });
   }

@@ -46,6 +46,12 @@ class Heat:
         if before is not None and zone:
             self._dwell_us[zone] = self._dwell_us.get(zone, 0) + max(0, now_us - before[1])
 
+    def forget(self, beacon: str) -> None:
+        """A consent was withdrawn: it counts as no visitor of this quarter any more."""
+        self._inside.pop(beacon, None)
+        for visitors in self._visitors.values():
+            visitors.discard(beacon)
+
     def tick(self, now: Instant) -> list[Signal]:
         """At a quarter's end: one fact a zone."""
         if self.deadline_us is None or now.mono_us < self.deadline_us:

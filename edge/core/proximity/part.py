@@ -1,6 +1,8 @@
 """The part of the engine: adverts of own beacons in; ZoneEntered, ZoneLeft, heat, health and suspicions out.
 
-Only beacons of the planogram are followed: nothing is kept of any other. Staff badges only where that was agreed.
+Only beacons of the planogram are followed, staff badges only where that was agreed, and *visitors*: customers whose
+consent says so, whose phones advertise an identifier that rotates. A visitor is known here by the pseudonym of the day
+alone (`edge.offers.rotating` has the keys), and nothing is kept of anybody else.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ class _Followed:
     since_us: int = 0
     last_us: int = 0
     likely: str = ""
+    is_visitor: bool = False
 
     def is_sure(self, zone: str, probability: float) -> bool:
         """Whether a zone is believed: at once where it is clear, else when it was the likelier one twice."""
@@ -49,13 +52,14 @@ class Proximity:
         self._care = Care()
         self._leaves_us: int | None = None  # nothing leaves sooner; when it does is looked at then
         self._owners = Owners()
+        self._visitors: Mapping[str, str] = {}
         self._plan(site)
 
     def _plan(self, site: Site) -> None:
         self._model = ZoneModel(site)
         kinds = {"asset", "zone", "badge"} if self._badges else {"asset", "zone"}
         self._beacons: dict[str, Beacon] = {beacon.key: beacon for beacon in site.beacons if beacon.kind in kinds}
-        self._heat.plan(site, self._model.zones if any(b.kind != "zone" for b in self._beacons.values()) else [])
+        self._heat.plan(site, self._model.zones)
         self._care.plan(site, self._model)
 
     def replan(self, site: Site, now: Instant) -> list[Signal]:
@@ -66,9 +70,10 @@ class Proximity:
         signals: list[Signal] = []
         for beacon, heard in list(self._heard.items()):
             heard.track = Track()
-            if beacon not in known or (heard.zone and heard.zone not in self._model.zones):
+            is_known = heard.is_visitor or beacon in known
+            if not is_known or (heard.zone and heard.zone not in self._model.zones):
                 signals += self._leave(beacon, heard, now.mono_us)
-            if beacon not in known:
+            if not is_known:
                 del self._heard[beacon]
         return signals
 
@@ -76,18 +81,15 @@ class Proximity:
         """One advertisement at one scanner."""
         beacon = self._beacons.get(advert.beacon)
         if beacon is None:
-            return []
+            visitor = self._visitors.get(advert.beacon)
+            return [] if visitor is None else self._visit(visitor, advert, now)
         self._owners.hear(beacon.id, advert.device_id, advert.rssi_dbm, now.mono_us)
         if advert.device_id not in self._model.zone_of:
             return []
         heard = self._heard.get(beacon.id)
         if heard is None:
             heard = self._heard[beacon.id] = _Followed()
-        heard.last_us = now.mono_us
-        track = heard.track
-        if advert.tx_power_dbm is not None:
-            track.power_dbm = float(advert.tx_power_dbm)
-        due = self._model.hear(track, advert.device_id, advert.rssi_dbm, now.mono_us)
+        track, due = heard.track, self._hear(heard, advert, now.mono_us)
         signals = self._care.alive(beacon, now)
         if not due:
             return signals
@@ -99,13 +101,62 @@ class Proximity:
             return signals + self._care.placed(beacon, found[0], now)
         return signals + self._enter(beacon.id, heard, found, now)
 
+    def _hear(self, heard: _Followed, advert: Advert, now_us: int) -> bool:
+        """Take one packet; whether the belief is due."""
+        heard.last_us = now_us
+        if advert.tx_power_dbm is not None:
+            heard.track.power_dbm = float(advert.tx_power_dbm)
+        return self._model.hear(heard.track, advert.device_id, advert.rssi_dbm, now_us)
+
+    # --- visitors ---------------------------------------------------------------------------------------------------
+
+    def follow(self, visitors: Mapping[str, str]) -> None:
+        """Identities that consenting phones advertise now (as in `Advert.beacon`) → pseudonym of the day; all of them.
+
+        Who is no longer among them falls silent, and leaves as everybody does who is not heard any more.
+        """
+        self._visitors = visitors
+        present = set(visitors.values())
+        for subject, heard in list(self._heard.items()):
+            if heard.is_visitor and not heard.zone and subject not in present:
+                del self._heard[subject]
+
+    def forget(self, subject: str) -> None:
+        """A consent was withdrawn: from now on nothing is said of this person, not even that they left."""
+        self._visitors = {identity: one for identity, one in self._visitors.items() if one != subject}
+        heard = self._heard.get(subject)
+        if heard is not None and heard.is_visitor:
+            del self._heard[subject]
+            self._heat.forget(subject)
+            self._dirty.add(subject)
+
+    def _visit(self, subject: str, advert: Advert, now: Instant) -> list[Signal]:
+        if advert.device_id not in self._model.zone_of:
+            return []
+        heard = self._heard.get(subject)
+        if heard is None:
+            heard = self._heard[subject] = _Followed(is_visitor=True)
+        if not self._hear(heard, advert, now.mono_us):
+            return []
+        found = self._model.update(heard.track, now.mono_us)
+        if found is None or not heard.is_sure(*found):
+            return []
+        return self._enter(subject, heard, found, now)
+
+    # --- enter and leave --------------------------------------------------------------------------------------------
+
     def _enter(self, beacon: str, heard: _Followed, found: tuple[str, float], now: Instant) -> list[Signal]:
         zone, probability = found
         now_us = now.mono_us
         if zone == heard.zone:
             return []
         entered = ZoneEntered(
-            at_us=now_us, beacon=beacon, zone=zone, confidence=round(probability, 3), from_zone=heard.zone
+            at_us=now_us,
+            beacon=beacon,
+            zone=zone,
+            confidence=round(probability, 3),
+            from_zone=heard.zone,
+            subject_id=beacon if heard.is_visitor else "",
         )
         self._heat.left(beacon, heard.zone, now_us)
         self._heat.entered(beacon, zone, now)
@@ -118,7 +169,8 @@ class Proximity:
         if not heard.zone:
             return []
         dwell_s = round(max(0, heard.last_us - heard.since_us) / US_PER_S, 1)
-        left = ZoneLeft(at_us=now_us, beacon=beacon, zone=heard.zone, dwell_s=dwell_s)
+        subject = beacon if heard.is_visitor else ""
+        left = ZoneLeft(at_us=now_us, beacon=beacon, zone=heard.zone, dwell_s=dwell_s, subject_id=subject)
         self._heat.left(beacon, heard.zone, heard.last_us)
         heard.zone, heard.track = "", Track(power_dbm=heard.track.power_dbm)
         self._dirty.add(beacon)
@@ -150,9 +202,11 @@ class Proximity:
 
     def tick(self, now: Instant) -> list[Signal]:
         signals: list[Signal] = []
-        for beacon, heard in self._heard.items():
+        for beacon, heard in list(self._heard.items()):
             if heard.zone and now.mono_us - heard.last_us >= LEAVE_US:
                 signals += self._leave(beacon, heard, now.mono_us)
+                if heard.is_visitor:
+                    del self._heard[beacon]  # nothing is kept of who has gone
         self._leaves_us = min((heard.last_us + LEAVE_US for heard in self._heard.values() if heard.zone), default=None)
         return signals + self._heat.tick(now) + self._care.tick(now)
 
@@ -166,14 +220,18 @@ class Proximity:
 
     def _said(self, beacon: str) -> JsonValue:
         heard = self._heard.get(beacon)
-        return [heard.zone, heard.since_us] if heard else None
+        if heard is None:
+            return None
+        return [heard.zone, heard.since_us, True] if heard.is_visitor else [heard.zone, heard.since_us]
 
     def restore(self, said: Mapping[str, JsonValue], now: Instant) -> None:
         self._care.restore(said)
         for beacon, value in said.items():
             if "/" not in beacon:
                 fields: Any = value
-                self._heard[beacon] = _Followed(zone=fields[0], since_us=fields[1], last_us=now.mono_us)
+                self._heard[beacon] = _Followed(
+                    zone=fields[0], since_us=fields[1], last_us=now.mono_us, is_visitor=len(fields) > 2
+                )
                 self._leaves_us = now.mono_us + LEAVE_US
                 self._heat.entered(beacon, fields[0], now)
 

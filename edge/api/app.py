@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import State
 
 from edge.api import (
     access_routes,
@@ -46,6 +47,7 @@ from edge.api.guard import Guard
 from edge.api.openapi import describe
 from edge.api.quick import Quick
 from edge.api.services import Services
+from edge.api.store_routes import zone_of
 from edge.api.tally import Tally
 from edge.core.errors import SettingsError
 
@@ -78,7 +80,7 @@ def create_app(services: Services) -> Guard:
     app = FastAPI(title="Smart-store edge gateway", version=services.version, docs_url=None, redoc_url=None)
     app.state.services = services
     app.state.pages = hot_reads.Pages(services)
-    app.state.tally = Tally(services.runtime.journal, services.runtime.clock)
+    app.state.tally = Tally(services.runtime.journal, services.runtime.clock, services.runtime.journal)
     problems.install(app, pages.problem)
     for room in ROUTERS:
         app.include_router(room.router)
@@ -148,5 +150,10 @@ def make_server(services: Services, context: ssl.SSLContext | None = None) -> Se
         proxy_headers=False,
     )
     server = Server(config)
-    server.beside = functools.partial(keep_promises, app.state, services)
+    server.beside = functools.partial(_beside, app.state, services)
     return server
+
+
+async def _beside(state: State, services: Services) -> None:
+    """What goes on where nobody asks: erasures and retention, the counts of the day."""
+    await asyncio.gather(keep_promises(state, services), state.tally.count(functools.partial(zone_of, services)))

@@ -24,7 +24,6 @@ router = APIRouter(include_in_schema=False)
 pages = APIRouter(dependencies=[Depends(Needs(Role.VIEWER))])
 DRAWING = {"bar_h": BAR_H, "product_bars": product_bars}
 SHOWN = ("out", "low", "unknown")
-LOW = 2
 FULL = 8  # a bar of the map is full at so many, or at the most that any product has
 
 
@@ -119,16 +118,19 @@ async def stock(
     found = [str(row["gtin"]) for row in part.search(text, here.runtime.clock.now())] if text.strip() else None
     gtins = sorted(here.site.product_by_gtin) if found is None else found
     rows = [stock_row(here, gtin) for gtin in gtins]
-    numbers = {name: sum(_standing(row) == name for row in rows) for name in SHOWN}
-    rows = [row for row in rows if show not in SHOWN or _standing(row) == show]
-    more = {"homes": here.site.homes_by_gtin, "numbers": numbers, "show": show}
+    standing = {row["gtin"]: _standing(here, row) for row in rows}
+    numbers = {name: sum(one == name for one in standing.values()) for name in SHOWN}
+    rows = [row for row in rows if show not in SHOWN or standing[row["gtin"]] == show]
+    more = {"homes": here.site.homes_by_gtin, "numbers": numbers, "show": show, "standing": standing}
     return render(request, here, "stock", rows=rows, text=text, **more)
 
 
-def _standing(row: dict[str, Any]) -> str:
+def _standing(here: Services, row: dict[str, Any]) -> str:
     """out, low, unknown or "" (there is enough)."""
     count = row.get("on_hand")
-    return "unknown" if count is None else "out" if count == 0 else "low" if count <= LOW else ""
+    if count is None:
+        return "unknown"
+    return "out" if count == 0 else "low" if count <= day_of.low_at(here, row["gtin"]) else ""
 
 
 @pages.get("/stock/{gtin}", response_class=HTMLResponse)

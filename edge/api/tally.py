@@ -1,19 +1,31 @@
-"""The day so far, counted from committed facts: read on demand from where the last reading ended."""
+"""The day so far, counted from committed facts.
+
+Facts leave the journal soon after the platform has them (`JournalSettings.keep_acked_rows`: a quarter of an hour of a
+busy store), so the day cannot be counted in the evening: `count` reads along, and keeps the counts for a restart.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from edge.core.fact import StoredFact, kind_of
+from edge.core.errors import JournalFull
+from edge.core.fact import JsonValue, StoredFact, kind_of
 from edge.core.instant import US_PER_S
-from edge.core.ports import Clock, FactLog
+from edge.core.ports import Clock, FactLog, KeyValue
 
-FIRST_LOOK = 20_000  # facts read at most when the first page asks
+FIRST_LOOK = 20_000  # facts read at most at the first look, for the newest facts of products and devices
 PAGE = 1_000
+LOOK_S = 5.0
+KEEP_LOOKS = 60  # five minutes: what is younger is still in the journal
+KEEP_FACTS = 2_000
+KEY = "console/day"
 
 
 @dataclass(slots=True)
@@ -30,13 +42,43 @@ class Day:
     dwell_s: dict[str, float] = field(default_factory=dict)
     """Shelf or zone → seconds that people stayed there, where enough of them did to be told (k-anonymity)."""
 
+    def as_json(self) -> dict[str, JsonValue]:
+        """As it is kept over a restart."""
+        return {
+            "number": self.number,
+            "entered": [[quarter, n] for quarter, n in self.entered.items()],
+            "left": [[quarter, n] for quarter, n in self.left.items()],
+            "unknown": [*self.unknown],
+            "people": self.people,
+            "picks": self.picks,
+            "layout": [[shelf, gtin, dict(row)] for (shelf, gtin), row in self.layout.items()],
+            "dwell_s": dict(self.dwell_s),
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Day:
+        """What `as_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            number=int(kept["number"]),
+            entered=Counter(dict(kept["entered"])),
+            left=Counter(dict(kept["left"])),
+            unknown=set(kept["unknown"]),
+            people=kept["people"],
+            picks=int(kept["picks"]),
+            layout={(shelf, gtin): Counter(row) for shelf, gtin, row in kept["layout"]},
+            dwell_s=dict(kept["dwell_s"]),
+        )
+
 
 class Tally:
     """Counts of today, and the newest facts of each product and device."""
 
-    def __init__(self, log: FactLog, clock: Clock) -> None:
-        self._log, self._clock = log, clock
+    def __init__(self, log: FactLog, clock: Clock, keyed: KeyValue) -> None:
+        self._log, self._clock, self._keyed = log, clock, keyed
         self._after = -1
+        self._counted = 0
+        """The facts up to here are in the counts that were kept."""
+        self._kept = 0
         self.day = Day()
         self.by_product: dict[str, deque[StoredFact]] = {}
         self.by_device: dict[str, deque[StoredFact]] = {}
@@ -45,7 +87,7 @@ class Tally:
         """Today's counts as of the last commit."""
         today = self.day_of(self._clock.now().wall_us, zone)[0]
         if self._after < 0:
-            self._after = max(0, self._log.last_seq - FIRST_LOOK)
+            self._begin()
         if self.day.number != today:
             self.day = Day(today)
         while rows := self._log.read(self._after + 1, PAGE):
@@ -53,6 +95,32 @@ class Tally:
             for stored in rows:
                 self._take(stored, zone, today)
         return self.day
+
+    async def count(self, zone: Callable[[], ZoneInfo]) -> None:
+        """Read along for ever, and keep the counts now and then."""
+        looks = 0
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.read(zone())
+            looks += 1
+            if self._after > self._kept and (looks >= KEEP_LOOKS or self._after - self._kept >= KEEP_FACTS):
+                looks, self._kept = 0, self._after
+                with contextlib.suppress(JournalFull):  # it is told by an alarm of its own; the next time, then
+                    await self._keyed.put(KEY, self.document())
+
+    def document(self) -> dict[str, JsonValue]:
+        """As it is kept: the counts, and up to which fact of which journal they go."""
+        return {"epoch": self._log.epoch, "after": self._after, "day": self.day.as_json()}
+
+    def _begin(self) -> None:
+        """Take up what was kept before a restart; counts of another journal, or broken ones, count as none."""
+        self._after = max(0, self._log.last_seq - FIRST_LOOK)
+        kept = cast("Any", self._keyed.get(KEY))
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            if kept["epoch"] == self._log.epoch:
+                self.day = Day.from_json(kept["day"])
+                self._counted = self._kept = int(kept["after"])
+                self._after = min(self._after, self._counted)
 
     @staticmethod
     def day_of(wall_us: int, zone: ZoneInfo) -> tuple[int, int]:
@@ -63,6 +131,8 @@ class Tally:
     def _take(self, stored: StoredFact, zone: ZoneInfo, today: int) -> None:
         kind, fields = kind_of(stored.type), stored.fields
         self._keep(stored, fields)
+        if stored.seq <= self._counted:
+            return
         # A quarter of an hour is told when it is over, or hours later if the gateway was off: it counts where it began.
         when_us = fields["start_us"] if kind == "footfall.Crossings" else stored.event_us
         number, quarter = self.day_of(when_us, zone)

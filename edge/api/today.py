@@ -23,7 +23,7 @@ def today(here: Services, day: Day) -> dict[str, Any]:
     known = [row for row in rows if row.get("on_hand") is not None]
     names = {gtin: product.name for gtin, product in here.site.product_by_gtin.items()}
     waiting = [hold for hold in here.runtime.engine.parts.holds.holds() if hold.is_open]
-    low = [row for row in known if 0 < row["on_hand"] <= _point(here, row["gtin"])]
+    low = [row for row in known if 0 < row["on_hand"] <= low_at(here, row["gtin"])]
     now = here.runtime.clock.now()
     return {
         "out": [_brief(row) for row in known if row["on_hand"] == 0],
@@ -49,7 +49,8 @@ def today(here: Services, day: Day) -> dict[str, Any]:
     }
 
 
-def _point(here: Services, gtin: str) -> int:
+def low_at(here: Services, gtin: str) -> int:
+    """So few of a product are about to be out: its policy's reorder point, or `LOW`."""
     document = here.runtime.engine.parts.reorder.document(gtin)
     point = document.get("reorder_point")
     return point if isinstance(point, int) else LOW

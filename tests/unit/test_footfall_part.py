@@ -275,6 +275,9 @@ class Told:
     def now(self) -> Instant:
         return self._now
 
+    def get(self, key: str) -> None:
+        return None
+
     def read(self, first: int, limit: int) -> list[StoredFact]:
         return self._rows[first - 1 :][:limit]
 
@@ -283,5 +286,5 @@ def test_the_console_puts_a_quarter_where_it_began_not_when_it_was_told() -> Non
     midnight_us = NOON_US + 12 * 3600 * US_PER_S
     now = Instant(0, midnight_us + 20 * 60 * US_PER_S)
     told: Any = Told(now, [midnight_us - 2 * QUARTER_US, midnight_us - QUARTER_US, midnight_us])
-    day = Tally(told, told).read(ZoneInfo("UTC"))
+    day = Tally(told, told, told).read(ZoneInfo("UTC"))
     assert (dict(day.entered), day.unknown) == ({0: 2}, {0})

@@ -7,7 +7,7 @@ behind. Entries are kept for departed and sold tags too, for a while: that is ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,7 +55,6 @@ class Entry:
     """One tag: its name in facts, and what they have said."""
 
     epc: str
-    key: str  # hex, the key of the said state
     gtin: str
     place: int = NOWHERE
     state: TagState = TagState.NEW
@@ -68,13 +67,15 @@ class Entry:
 class Ledger:
     """Entries by row of the tag table."""
 
-    def __init__(self, site: Site, places: Places) -> None:
+    def __init__(self, site: Site, places: Places, epc_of: Callable[[int], bytes]) -> None:
+        """epc_of: the EPC of a row; its hex digits are the key of the said state."""
         self.entries: dict[int, Entry] = {}
         self.changed: set[int] = set()
         self.forgotten: set[str] = set()
         self.credits: dict[str, list[int]] = {}  # GTIN → times of sales whose items have not been seen leaving
         self._watch: dict[int, int] = {}  # row → when to look whether it is misplaced
         self._site, self._places = site, places
+        self._epc_of = epc_of
 
     def replan(self, site: Site, places: Places, renumbered: NDArray[np.int32], at_us: int) -> None:
         """Use another planogram: `renumbered` (old places + 1,) gives the new index of an old place or NOWHERE."""
@@ -292,10 +293,13 @@ class Ledger:
             entry = self.entries[row]
             role = self.role(entry.place).value if entry.place != NOWHERE else ""
             where: list[JsonValue] = [self.place_id(entry.place), role]
-            said[entry.key] = [*where, entry.state.value, entry.since_us, entry.sold_us, entry.misplaced]
+            said[self._key(row)] = [*where, entry.state.value, entry.since_us, entry.sold_us, entry.misplaced]
         self.changed.clear()
         self.forgotten.clear()
         return said
+
+    def _key(self, row: int) -> str:
+        return self._epc_of(row).hex()
 
     def take_back(self, row: int, entry: Entry, said: Sequence[JsonValue]) -> None:
         """Enter what was said before a restart. Raises ValueError or TypeError for content that is not ours."""
@@ -323,4 +327,4 @@ class Ledger:
         self._watch.pop(row, None)
         self.changed.discard(row)
         if entry.state is not TagState.NEW:
-            self.forgotten.add(entry.key)
+            self.forgotten.add(self._key(row))

@@ -19,6 +19,7 @@ from edge.core.observation import AntennaStatus, TagReads
 from edge.core.part import PlaceHealth, Said, Signal
 from edge.core.presence import memory
 from edge.core.presence.activity import Activity, AntennaState
+from edge.core.presence.distinct import distinct_at
 from edge.core.presence.ledger import HERE, Entry, Ledger
 from edge.core.presence.mobility import MobilityProfile, MobilityTracks
 from edge.core.presence.places import NOWHERE, Places, home_table
@@ -85,7 +86,7 @@ class Presence:
         self._places = Places(site)
         self._table = TagTable(max_tags)
         self._tracks = self.profile.tracks(len(self._places))
-        self._ledger = Ledger(site, self._places)
+        self._ledger = Ledger(site, self._places, self._table.epc)
         self._learn_plan()
         self._strangers = Strangers()
         self._activity = Activity(self._places)
@@ -212,7 +213,7 @@ class Presence:
 
     def _meet(self, rows: NDArray[np.int32], places: NDArray[np.int32], now_us: int) -> Iterator[Signal]:
         """First sight of tags: items are tracked, others counted; the rest of a crowd is met when it is read again."""
-        unique, first = np.unique(rows, return_index=True)
+        unique, first = distinct_at(rows)
         unique, first = unique[:MEET_AT_ONCE], first[:MEET_AT_ONCE]
         items = []
         for row, place in zip(unique.tolist(), places[first].tolist(), strict=True):
@@ -232,7 +233,7 @@ class Presence:
     def _entry(self, row: int) -> Entry:
         epc = self._table.epc(row)
         gtin, uri = self._identity_of(epc)
-        return Entry(uri or epc.hex(), epc.hex(), gtin)
+        return Entry(uri or epc.hex(), gtin)
 
     # --- judging -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.core.presence.distinct import distinct
+
 FAST_WIDTH = 15  # bytes; the sixteenth holds the width, so that EPCs of different widths never compare equal
 MAX_PROBES = 256  # crafted collisions cost no more than this; beyond, the tag is refused and counted
 _MIX_A = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth, multiplicative hashing)
@@ -67,7 +69,7 @@ class TagTable:
         rows = self._find(keys)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
-            new = np.unique(keys[missing].view("V16").ravel()).view(np.uint64).reshape(-1, 2)
+            new = distinct(keys[missing].view("V16").ravel()).view(np.uint64).reshape(-1, 2)
             self._insert(new)
             rows[missing] = self._find(keys[missing])
         return rows
@@ -100,7 +102,7 @@ class TagTable:
         rows = np.concatenate((np.array(reused, np.int32), np.arange(self.n_rows, self.n_rows + fresh, dtype=np.int32)))
         self.n_rows += fresh
         if self.n_rows > self.capacity:
-            room = self.capacity + max(1_024, self.capacity // 4)  # the columns are wide: a quarter, not twice
+            room = self.capacity + max(1_024, self.capacity // 8)  # the columns are wide: an eighth, not twice
             self.capacity = min(max(room, self.n_rows), self.max_rows)
             grown = np.zeros((self.capacity, 2), np.uint64)
             grown[: len(self.keys)] = self.keys

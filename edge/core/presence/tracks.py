@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge.core.instant import US_PER_S
 from edge.core.presence import scorer as sc
+from edge.core.presence.distinct import distinct
 from edge.core.presence.places import NOWHERE
 from edge.core.presence.scorer import F32, Scorer
 
@@ -230,7 +231,7 @@ class Tracks:
         self.settled[rows[elsewhere]] = False
 
     def _give_slots(self, rows: Rows, place: NDArray[np.int32]) -> None:
-        pairs = np.unique(rows * (self.n_places + 1) + place)
+        pairs = distinct(rows * (self.n_places + 1) + place)
         rows, place = pairs // (self.n_places + 1), (pairs % (self.n_places + 1)).astype(np.int32)
         while len(rows):  # one new place a row and round, at most K rounds
             first = np.ones(len(rows), bool)

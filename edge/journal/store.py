@@ -115,7 +115,9 @@ class Store:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise JournalFull(f"journal: {error}") from error
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+            # "no such table" or column: our statements are constant, so the text of the schema itself has flipped bits.
+            renamed = error.sqlite_errorcode == sqlite3.SQLITE_ERROR and str(error).startswith("no such ")
+            if renamed or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
                 raise self._corrupt(error) from error
             raise JournalError(f"journal: {error}") from error
         except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: what was JSON once is none any more

@@ -36,6 +36,8 @@ class Victim:
     opened: str = ""
     acked: int = 0
     lines: list[str] = field(default_factory=list)
+    acked_at: dict[str, int] = field(default_factory=dict)
+    """What it had told when it said another word."""
 
     def start(self) -> Victim:
         command = [sys.executable, "-m", self.module, *self.arguments]
@@ -43,7 +45,7 @@ class Victim:
         self.process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, env={**os.environ, **self.environment}, text=True
         )
-        self.acked, self.opened = 0, ""
+        self.acked, self.opened, self.acked_at = 0, "", {}
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         return self
@@ -58,6 +60,7 @@ class Victim:
             elif word.startswith("open "):
                 self.opened = word
             else:
+                self.acked_at[word] = self.acked
                 self.lines.append(word)
 
     def wait(self, condition: Callable[[], bool], limit_s: float = 30.0) -> None:

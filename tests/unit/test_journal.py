@@ -229,7 +229,7 @@ def test_a_damaged_file_goes_to_quarantine_and_a_new_epoch_begins(tmp_path: Path
     store.close()
 
 
-@pytest.mark.parametrize("how", ["bounds", "said", "json"])
+@pytest.mark.parametrize("how", ["bounds", "said", "json", "column", "table"])
 def test_damage_that_only_a_start_finds_is_put_aside_too(tmp_path: Path, how: str) -> None:
     """The file opens; what is broken lies in a page, or a value, that a start reads later."""
     path = tmp_path / "j.db"
@@ -243,11 +243,15 @@ def test_damage_that_only_a_start_finds_is_put_aside_too(tmp_path: Path, how: st
     opened.store.close()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if how in ("column", "table"):
+            old, new = {"column": ("value", "valte"), "table": ("TABLE internals", "TABLE intesnals")}[how]
+            db.execute("PRAGMA writable_schema = 1")
+            db.execute("UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'internals'", (old, new))
         if how == "json":
             db.execute("UPDATE said SET value = X'7B'")
         name = "fact" if how == "bounds" else "said"
         (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
-    if how != "json":
+    if how in ("bounds", "said"):
         with path.open("r+b") as file:
             file.seek((root - 1) * 4096)
             file.write(b"\xa5" * 4096)

@@ -7,6 +7,7 @@ imports that itself: it is 18 MiB that a gateway would carry until its next star
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 
@@ -38,6 +39,29 @@ def first_tables(connection: sqlite3.Connection) -> None:
     )
     for name in ("said", "internals", "keyed", "meta"):
         connection.execute(f"CREATE TABLE {name} (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+
+
+def _columns(connection: sqlite3.Connection) -> set[tuple[str, str, str, int]]:
+    """(table, column, type, place in the primary key) of every table."""
+    tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    query = f"SELECT t.name, c.name, c.type, c.pk FROM ({tables}) t, pragma_table_info(t.name) c"
+    return set(connection.execute(query))
+
+
+def damage(connection: sqlite3.Connection) -> str:
+    """What is wrong with a file's schema, "" when every step that it counts is there (later releases may add more).
+
+    SQLite keeps no checksums: a bit that flips in the first page renames a column, or makes the file count other steps.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    found = _columns(connection)
+    if version < 0 or (version == 0) != (not found):
+        return f"user_version = {version} with {len(found)} columns"
+    with contextlib.closing(sqlite3.connect(":memory:")) as sound:
+        for step in MIGRATIONS[:version]:
+            step(sound)
+        missing = sorted(_columns(sound) - found)
+    return "column {}.{} {} is missing".format(*missing[0]) if missing else ""
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from edge.core.errors import JournalCorrupt, JournalError, JournalFull
 from edge.core.fact import FactClass, JsonValue, StoredFact, fact_types
 from edge.core.instant import TimeQuality
-from edge.journal.schema import QUALITIES, migrate
+from edge.journal.schema import QUALITIES, damage, migrate
 
 PAGE_BYTES = 4096
 WAL_AUTOCHECKPOINT_PAGES = 500
@@ -63,11 +63,14 @@ class Store:
         """Open or create; path None keeps it in memory (simulation). Quarantine is the caller's decision."""
         self.path = path
         self.quota_bytes = quota_bytes if path is None else min(quota_bytes, _disk_bytes(path) // DISK_SHARE)
-        with self._translated():
+        with self._translated(opening=True):
             self._db = sqlite3.connect(
                 str(path) if path else ":memory:", isolation_level=None, check_same_thread=False, timeout=5
             )
             self._configure(synchronous)
+            if wrong := damage(self._db):
+                raise sqlite3.DatabaseError(wrong)
+        with self._translated():
             migrate(self._db)
             self.epoch = ""
             self.epoch = self._load_epoch()
@@ -109,19 +112,25 @@ class Store:
             self._db.execute("COMMIT")
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, *, opening: bool = False) -> Iterator[None]:
+        """opening: a statement that never changes fails only where the file is not what it was."""
         try:
             yield
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            # Python's own "could not decode" has no code: a text that is none any more.
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
                 raise JournalFull(f"journal: {error}") from error
-            # "no such table" or column: our statements are constant, so the text of the schema itself has flipped bits.
-            renamed = error.sqlite_errorcode == sqlite3.SQLITE_ERROR and str(error).startswith("no such ")
-            if renamed or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+            if self._is_damage(code, opening):
                 raise self._corrupt(error) from error
             raise JournalError(f"journal: {error}") from error
         except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: what was JSON once is none any more
             raise self._corrupt(error) from error
+
+    def _is_damage(self, code: int, opening: bool) -> bool:
+        if code == sqlite3.SQLITE_READONLY:  # the header forbids writing a file that may be written
+            return self.path is not None and os.access(self.path, os.W_OK)
+        return code == sqlite3.SQLITE_CORRUPT or (opening and code == sqlite3.SQLITE_ERROR)
 
     def _corrupt(self, error: Exception) -> JournalCorrupt:
         """Leave a mark beside the file, so that the next start puts it aside: the file itself may take none."""

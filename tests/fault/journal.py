@@ -146,16 +146,16 @@ def _never(error: JournalError) -> None:
 
 
 def _damage(path: Path, rng: random.Random) -> str:
-    how = rng.choice(("pages", "bits", "head", "short", "empty", "noise"))
+    how = rng.choice(("pages", "bits", "first page", "head", "short", "empty", "noise"))
     size = path.stat().st_size
     with path.open("r+b") as file:
         if how == "pages":
             for _ in range(rng.randrange(1, 20)):
                 file.seek(4096 * rng.randrange(1, size // 4096))
                 file.write(rng.randbytes(4096))
-        elif how == "bits":  # SQLite keeps no checksums: a flipped bit may be found only when a value is read
-            for _ in range(rng.randrange(1, 200)):
-                at = rng.randrange(size)
+        elif how in ("bits", "first page"):  # SQLite keeps no checksums: found only when a value or a name is used
+            for _ in range(rng.randrange(1, 200) if how == "bits" else rng.randrange(1, 4)):
+                at = rng.randrange(size if how == "bits" else 4096)
                 file.seek(at)
                 byte = file.read(1)[0]
                 file.seek(at)

@@ -12,7 +12,7 @@ from edge.core.errors import JournalCorrupt, JournalError, JournalFull
 from edge.core.facts import Gap
 from edge.core.instant import Instant, TimeQuality
 from edge.core.ports import Commit
-from edge.journal import InlineWriter, Journal, JournalSettings, Store
+from edge.journal import InlineWriter, Journal, JournalSettings, Store, schema
 from edge.journal.log import FULL_RETRY_S, open_store
 from edge.journal.store import BALLAST_BYTES, Batch, damage_mark
 from tests.unit.test_journal import Opened, commit, now, telemetry_fact, urgent_fact
@@ -211,6 +211,67 @@ def test_a_broken_instant_is_damage(tmp_path: Path) -> None:
         store.write(Batch(meta={"instant": value}))  # type: ignore[dict-item]
         store.close()
         assert start(settings)[0] != epoch
+
+
+def flipped(raw: bytes, at: int, bit: int) -> bytes:
+    changed = bytearray(raw)
+    changed[at] ^= 1 << bit
+    return bytes(changed)
+
+
+def test_no_single_bit_of_the_first_page_keeps_a_gateway_from_starting(tmp_path: Path) -> None:
+    """SQLite keeps no checksums: a renamed column, another count of migrations, a header that forbids writing.
+
+    The format version (18), schema format (47), encoding (59), migrations counted (60 to 63), and every name and type.
+    """
+    path = tmp_path / "sound" / "j.db"
+    epoch = start(JournalSettings(path=str(path)))[0]
+    raw = path.read_bytes()
+    assert raw[:16] == b"SQLite format 3\0"
+    names = [
+        (raw.index(b"CREATE TABLE " + table) + raw[raw.index(b"CREATE TABLE " + table) :].index(name), bit)
+        for table, name in ((b"fact", b"seq"), (b"fact", b"body"), (b"said", b"key"), (b"keyed", b"value"))
+        for bit in (0, 7)
+    ]
+    header = [(at, bit) for at in (18, 19, 47, 59, 60, 63) for bit in (0, 2, 7)]
+    fresh = 0
+    for number, (at, bit) in enumerate(header + names):
+        settings = JournalSettings(path=str(tmp_path / str(number) / "j.db"))
+        Path(settings.path).parent.mkdir()
+        Path(settings.path).write_bytes(flipped(raw, at, bit))
+        found, kept = start(settings)
+        assert found == epoch or kept.new_epoch_cause == "corrupt", (at, bit)  # type: ignore[attr-defined]
+        assert start(settings)[0] == found, "the second start goes on with what the first one began"
+        fresh += found != epoch
+    assert fresh > len(names), "hardly a flipped bit did harm: the test shows nothing"
+
+
+def test_a_disk_that_cannot_be_written_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only file says so and keeps its facts: nothing is put aside."""
+    settings = JournalSettings(path=str(tmp_path / "j.db"))
+    epoch = start(settings)[0]
+    path = Path(settings.path)
+    sound = path.read_bytes()
+    path.write_bytes(flipped(sound, 18, 2))  # as SQLite sees it: may not be written
+    monkeypatch.setattr("edge.journal.store.os.access", lambda *_: False)  # as the file system says: neither
+    with pytest.raises(JournalError, match="readonly") as caught:
+        open_store(settings)
+    assert not isinstance(caught.value, JournalCorrupt)
+    path.write_bytes(sound)
+    assert start(settings)[0] == epoch
+
+
+def test_a_migration_that_fails_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad release must not put a sound journal aside: it is taken back, and the one before goes on."""
+    settings = JournalSettings(path=str(tmp_path / "j.db"))
+    epoch = start(settings)[0]
+    with monkeypatch.context() as patched:
+        wrong = [*schema.MIGRATIONS, lambda db: db.execute("ALTER TABLE nowhere ADD COLUMN x")]
+        patched.setattr(schema, "MIGRATIONS", wrong)
+        with pytest.raises(JournalError, match="nowhere") as caught:
+            open_store(settings)
+        assert not isinstance(caught.value, JournalCorrupt)
+    assert start(settings)[0] == epoch
 
 
 def test_the_ballast_is_laid_down_and_the_quota_is_a_share_of_the_disk(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.access import LocalAuthority
-from edge.settings import ApiSettings
+from edge.settings import WILDCARDS, ApiSettings
 
 LOOK_S = 300.0  # a new address (DHCP) or a clock that was set needs a new certificate soon
 # Nothing is sent: connecting a datagram socket asks the kernel which own address it would use (RFC 5737, RFC 3849).
@@ -89,7 +89,7 @@ class Certificates:
     def names(self) -> tuple[str, ...]:
         """Every name and address that the certificate must be good for."""
         own = socket.gethostname().lower()
-        named = [] if self._api.host in ("0.0.0.0", "::") else [self._api.host]
+        named = [] if self._api.host in WILDCARDS else [self._api.host]
         every = ("localhost", "127.0.0.1", own, f"{own}.local", *named, *self._api.names, *self._addresses())
         return tuple(dict.fromkeys(every))
 

@@ -17,6 +17,7 @@ from edge.core.plain import PlainError, build
 
 T = TypeVar("T")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+WILDCARDS = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,12 @@ class ApiSettings:
     def https(self) -> bool:
         """Whether it speaks HTTPS."""
         return not self.on_loopback if self.tls is None else self.tls
+
+    @property
+    def own_address(self) -> str:
+        """Where this machine itself reaches it: an address, because a name needs a resolver that knows it."""
+        address = "127.0.0.1" if self.host in (*WILDCARDS, "localhost") else self.host
+        return f"[{address}]" if ":" in address else address
 
     def check(self) -> None:
         """Raises SettingsError for what would show PINs or the whole API to the network."""

@@ -54,7 +54,7 @@ def make_updater(config: Path, say: Callable[[str], None]) -> Updater:
     if paths is None:
         raise SettingsError(str(config), "updates.url", "", "the address of the publisher's repository")
     api = file.section("api", ApiSettings)
-    look = HealthPage(api.port, api.https, paths.state / "tls")
+    look = HealthPage(api.own_address, api.port, api.https, paths.state / "tls")
     updater = Updater(paths, Surroundings(_clock, look, lambda _: "", functools.partial(_install_model, paths.state)))
 
     def judge(trial: Trial) -> str:

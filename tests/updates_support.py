@@ -21,7 +21,7 @@ from edge.core.instant import TimeQuality
 from edge.updates.errors import UpdateRefused
 from edge.updates.repository import NewRelease, Publisher
 from edge.updates.settings import Follow, UpdatePaths, UpdateSettings
-from edge.updates.slots import Slots, Trial
+from edge.updates.slots import Slots, Trial, unpack
 from edge.updates.updater import Surroundings, Updater
 
 GATE = Path(__file__).parents[1] / "deploy" / "gate.sh"
@@ -45,8 +45,7 @@ def bundle(folder: Path, version: str, text: str = "") -> Path:
 
 def build(file: Path, slot: Path) -> None:
     """In the place of pip: a program and a few files, so that a cut finds something to cut."""
-    with tarfile.open(file) as archive:
-        archive.extractall(slot, filter="data")
+    unpack(file, slot)
     told = json.loads((slot / "release.json").read_text())
     (slot / "lib").mkdir()
     for number in range(3):

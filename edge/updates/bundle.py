@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,20 +17,25 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from edge.updates.repository import PublisherError
 
+LEFT_OUT = (
+    ".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", "*.pyc", ".*_cache", ".hypothesis", "tests", "var",
+    "node_modules", "sbom.json",
+)  # fmt: skip
+"""What of a checkout is no part of a release. ``build`` above all: setuptools would ship the modules that an earlier
+build left there."""
+
 
 def _pip(*arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         words = done.stderr.strip().splitlines() or ["no words"]
-        raise PublisherError(f"pip {arguments[0]}: {words[-1][:300]}")
+        causes = [line.strip() for line in words if re.match(r"\s*(ERROR|error|\w+Error):", line)] or words[-1:]
+        raise PublisherError(f"pip {arguments[0]}: {'; '.join(dict.fromkeys(causes[-3:]))[:300]}")
 
 
-def pack(source: Path, out: Path, say: Callable[[str], None]) -> tuple[str, int]:
-    """A tar with ``wheels/`` (hashes checked against the lock), ``docs/`` and ``deploy/``: (version, number of wheels).
-
-    Wheels are compressed already, so the tar is not. Raises PublisherError.
-    """
+def version_of(source: Path) -> str:
+    """The version that a checkout says it is. Raises PublisherError."""
     project = source / "pyproject.toml"
     try:
         found = re.search(r'^version = "([^"]+)"$', project.read_text(encoding="utf-8"), re.MULTILINE)
@@ -37,19 +43,31 @@ def pack(source: Path, out: Path, say: Callable[[str], None]) -> tuple[str, int]
         raise PublisherError(f"{project}: {error}: expected a checkout of the release") from None
     if found is None:
         raise PublisherError(f"{project}: no version in it")
+    return found[1]
+
+
+def pack(source: Path, out: Path, say: Callable[[str], None]) -> tuple[str, int]:
+    """A tar with ``wheels/`` (hashes checked against the lock), ``docs/`` and ``deploy/``: (version, number of wheels).
+
+    Built from a copy, so that nothing is left in the checkout and nothing that an earlier build left there is shipped.
+    Wheels are compressed already, so the tar is not. Raises PublisherError.
+    """
+    version = version_of(source)
     with tempfile.TemporaryDirectory() as scratch:
-        wheels = Path(scratch) / "wheels"
+        copy, wheels = Path(scratch) / "release", Path(scratch) / "wheels"
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
         say("fetching what the lock pins …")
-        lock = str(source / "requirements-gateway.lock")
+        lock = str(copy / "requirements-gateway.lock")
         _pip("download", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", lock, "-d", str(wheels))
         say("building the wheel …")
-        _pip("wheel", "--quiet", "--no-deps", str(source), "-w", str(wheels))
+        # An absolute path: pip takes a bare word for the name of a package on its index.
+        _pip("wheel", "--quiet", "--no-deps", str(copy), "-w", str(wheels))
         with tarfile.open(out, "w") as archive:
             archive.add(wheels, "wheels", filter=_plain)
             for folder in ("docs", "deploy"):
-                if (source / folder).is_dir():
-                    archive.add(source / folder, folder, filter=_plain)
-        return found[1], sum(1 for _ in wheels.glob("*.whl"))
+                if (copy / folder).is_dir():
+                    archive.add(copy / folder, folder, filter=_plain)
+        return version, sum(1 for _ in wheels.glob("*.whl"))
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

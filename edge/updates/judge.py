@@ -26,8 +26,12 @@ Look = Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class HealthPage:
-    """The gateway's /health on this machine. folder: where its CA is kept; https: whether it speaks TLS."""
+    """The gateway's /health on this machine, by the address it listens on (the certificate is good for it).
 
+    folder: where its CA is kept; https: whether it speaks TLS.
+    """
+
+    address: str
     port: int
     https: bool
     folder: Path
@@ -35,7 +39,7 @@ class HealthPage:
     def __call__(self) -> Mapping[str, Any]:
         """The document, {} where there is no answer that can be understood."""
         scheme, tls = ("https", self._tls()) if self.https else ("http", None)
-        request = urllib.request.Request(f"{scheme}://localhost:{self.port}/health")
+        request = urllib.request.Request(f"{scheme}://{self.address}:{self.port}/health")
         try:
             with urllib.request.urlopen(request, timeout=ANSWER_S, context=tls) as answer:
                 return self._read(answer)

@@ -7,19 +7,16 @@ operators, constants, conditions negated, statements left out. Texts of errors, 
 from __future__ import annotations
 
 import ast
-import compileall
 import multiprocessing
 import os
 import random
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fault._campaign import Outcome, Promise, Trial
-from tests.fault.sabotage import PACKAGES, ROOT
+from tests.fault._mutating import passes, tree_of
+from tests.fault.sabotage import ROOT
 
 JOURNAL = ("edge/journal/log.py", "edge/journal/store.py", "edge/journal/writer.py", "edge/journal/schema.py")
 UPLINK = ("cloud_bridge/uplink.py",)
@@ -32,7 +29,6 @@ TESTS = {
     "uplink": ("tests/unit/test_bridge_uplink.py",),
 }
 KILLED_SHARE = 0.85
-TIMEOUT_S = 120
 
 _COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -137,38 +133,18 @@ def all_mutants() -> list[Mutant]:
     return [mutant for room, files in rooms.items() for file in files for mutant in mutants(room, file)]
 
 
-def _tree(folder: Path) -> Path:
-    """This worker's own copy of the packages."""
-    tree = folder / f"tree-{os.getpid()}"
-    if not tree.exists():
-        for package in PACKAGES:
-            shutil.copytree(
-                ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
-            )
-        shutil.copy(ROOT / "pyproject.toml", tree / "pyproject.toml")
-        compileall.compile_dir(tree, quiet=2)  # once, not at every mutant
-    return tree
-
-
 def survives(mutant: Mutant, folder: Path) -> bool:
     """Whether the room's tests pass with it."""
-    tree = _tree(folder)
-    path, original = tree / mutant.file, (ROOT / mutant.file).read_bytes()
+    tree = tree_of(folder)
+    path = tree / mutant.file
+    original = path.read_bytes()  # the copy: who works on the tree meanwhile moves nothing here
     path.write_bytes(original[: mutant.start] + mutant.new.encode() + original[mutant.end :])
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header"]
-    command = [sys.executable, "-m", "pytest", *options, *TESTS[mutant.room]]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # half of a short run is plugins that nobody needs here
     try:
-        for _ in range(2):  # it is dead only when its tests fail twice: a busy machine fails a test now and then
-            done = subprocess.run(
-                command, cwd=tree, env=environment, capture_output=True, check=False, timeout=TIMEOUT_S
-            )
-            if done.returncode == 0:
-                return True
-        return False
-    except subprocess.TimeoutExpired:
-        return False
+        passed, failed = passes(tree, mutant.file, TESTS[mutant.room])
+        if passed:
+            return True
+        # It is dead only when the same test fails twice: a busy machine fails a test now and then.
+        return passes(tree, mutant.file, (failed,) if failed else TESTS[mutant.room])[0]
     finally:
         path.write_bytes(original)
 

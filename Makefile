@@ -41,7 +41,9 @@ peers: setup
 bench: setup
 	@$(BIN)/python -m tests.bench all $(ARGS)
 
+# atheris (35 MB, no wheel for every machine) is for the campaign's guided fuzzing only: without it that row says so.
 campaign: setup
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install --quiet --only-binary :all: "atheris==3.0.0" || true
 	@$(BIN)/python -m tests.fault $(ARGS)
 
 # The footfall network from nothing: generated scenes, training, export, scores.

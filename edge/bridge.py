@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cloud_bridge.announcements import Announcements
-from cloud_bridge.contract.envelope import EnvelopeRenderer
 from cloud_bridge.contract.topics import Topics
 from cloud_bridge.downlink import Downlink, DownlinkPorts
 from cloud_bridge.paho_client import PahoLinks
@@ -23,6 +22,7 @@ from edge.core.ports import Rollout
 from edge.core.site import Site
 from edge.installation import Installation
 from edge.journal import Journal
+from edge.planned_places import PlannedPlaces
 from edge.remote import RemoteCommands
 from edge.runtime import Runtime
 from edge.settings import SettingsFile
@@ -33,12 +33,16 @@ FILES = ("password_file", "proxy_file", "ca_file", "cert_file", "key_file")
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What the bridge serves. `rollout` takes the versions that the twin wants, where this gateway updates itself."""
+    """What the bridge serves. `rollout` takes the versions that the twin wants, where this gateway updates itself.
+
+    `instance` is this start of the process, the same in all births of a boot, also where enrolment makes a new bridge.
+    """
 
     runtime: Runtime
     installation: Installation
     rollout: Rollout | None = None
     trial: Trial = field(default_factory=Trial)
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 class Bridge:
@@ -84,6 +88,8 @@ def uplink_settings(file: SettingsFile) -> UplinkSettings:
 def make_bridge(gateway: Gateway, site: Site, settings: UplinkSettings, version: str) -> Bridge | None:
     """The bridge, None where the settings name no broker."""
     runtime = gateway.runtime
+    places = PlannedPlaces(runtime.journal, site)
+    runtime.before_replan = places.use  # also while no broker is named: its facts are sent later
     if not settings.hosts:
         return None
     if not settings.client_id:
@@ -99,13 +105,13 @@ def make_bridge(gateway: Gateway, site: Site, settings: UplinkSettings, version:
         log=runtime.journal,
         view=runtime.view,
         clock=runtime.clock,
-        renderer=EnvelopeRenderer.of_site(site, runtime.journal.epoch),
+        renderer=places.renderer,
         link_factory=PahoLinks(settings),
         record=record,
         received=lambda suffix, payload: None,  # the bridge puts its downlink here
         rng=random.Random(),
     )
-    says = Announcements(runtime.clock, version, devices, secrets.token_hex(8))
+    says = Announcements(runtime.clock, version, devices, gateway.instance)
     return Bridge(gateway, Topics(site.store.tenant, site.store.id), settings, ports, says)
 
 

@@ -84,6 +84,7 @@ class Runtime:
         self.engine, self.journal, self.clock, self.health = engine, journal, clock, health
         self.view = View()
         self.logbook: Logbook | None = None
+        self.before_replan: Callable[[Site], None] = lambda site: None
         self._queue: deque[Observation] = deque()
         self._frames: deque[Frames] = deque()
         self._late: set[str] = set()  # doors whose frames were dropped because the inference is behind
@@ -259,7 +260,9 @@ class Runtime:
     async def replan(self, site: Site) -> None:
         """Use another planogram from now on; committed when this returns."""
         now = self.clock.now()
-        waiter = self._commit(self.engine.replan(site, now), now, urgent=True)
+        facts = self.engine.replan(site, now)
+        self.before_replan(site)  # whoever keeps what was planned when hears it before the first fact gets its seq
+        waiter = self._commit(facts, now, urgent=True)
         assert waiter is not None  # urgent commits always wait
         await waiter
 

@@ -7,6 +7,7 @@ the fact's fields takes its members as text and a template puts the names betwee
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import hashlib
 import json
@@ -20,7 +21,6 @@ from zoneinfo import ZoneInfo
 from cloud_bridge.contract.epcis import EPCIS_SCHEMA, EPCIS_TYPE, MOVEMENTS, Places, object_event
 from edge.core.fact import Fact, FactClass, StoredFact, body_fields, kind_of, type_of
 from edge.core.instant import US_PER_S, TimeQuality
-from edge.core.site import Site
 
 MAX_BATCH_EVENTS = 200  # contract: a JSON array of at most so many events …
 MAX_BATCH_BYTES = 64_000  # … or so many bytes
@@ -81,12 +81,6 @@ class EnvelopeRenderer:
         self._shapes: dict[tuple[int, int, TimeQuality], _Shape] = {}
         self._event_us = self._record_us = 0
         self._event_time = self._record_time = self._time(0)
-
-    @classmethod
-    def of_site(cls, site: Site, epoch: str) -> EnvelopeRenderer:
-        """The renderer of a planogram's store."""
-        extensions = {shelf.id: shelf.sgln_extension for shelf in site.shelves}
-        return cls(Places(site.store.sgln, extensions), site.store.timezone, epoch)
 
     def event(self, stored: StoredFact) -> str:
         """One CloudEvents object as JSON text; a fact that only a later release knows as `OfLaterRelease`."""
@@ -162,6 +156,25 @@ class EnvelopeRenderer:
         moment = datetime.fromtimestamp(wall_us // US_PER_S, UTC).astimezone(self._zone)
         text = moment.strftime("%z")
         return f"{text[:3]}:{text[3:5]}"
+
+
+class PlannedRenderer:
+    """Renders each fact with the places of the planogram in effect when it got its seq, so that a replay is identical.
+
+    A planogram that changes while the gateway runs changes SGLNs and time zone of what is committed from then on only.
+    """
+
+    def __init__(self, first: EnvelopeRenderer) -> None:
+        self._from_seqs, self._renderers = [0], [first]
+
+    def plan(self, from_seq: int, renderer: EnvelopeRenderer) -> None:
+        """Facts from this seq on are another planogram's; seqs only ever rise."""
+        self._from_seqs.append(from_seq)
+        self._renderers.append(renderer)
+
+    def event(self, stored: StoredFact) -> str:
+        """One CloudEvents object as JSON text."""
+        return self._renderers[bisect.bisect_right(self._from_seqs, stored.seq) - 1].event(stored)
 
 
 @dataclass(slots=True)

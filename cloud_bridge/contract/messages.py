@@ -117,7 +117,10 @@ _BIRTH = MessageKind(
     summary="What the store can say and replay, on each connect.",
     properties={
         "boot": COUNT,
-        "instance": {"type": "string", "description": "Random identity of this start of the process."},
+        "instance": {
+            "type": "string",
+            "description": "Random identity of this start of the process: a boot has one. Two in one boot are refused.",
+        },
         "epoch": EPOCH,
         "first_seq": {**COUNT, "description": "Oldest seq that can be replayed."},
         "last_seq": COUNT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from cloud_bridge.contract import CONTRACT_VERSION
@@ -10,7 +11,7 @@ from cloud_bridge.contract.epcis import MOVEMENTS
 from cloud_bridge.contract.messages import COMMANDS, MESSAGES
 from cloud_bridge.contract.schema import fields_schema
 from cloud_bridge.contract.topics import ROOT
-from edge.core.fact import FactClass, fact_types
+from edge.core.fact import FactClass, fact_types, kind_of
 
 _HEAD = f"""# The contract with the central platform, version {CONTRACT_VERSION}
 
@@ -23,16 +24,33 @@ Under backlog a payload is a JSON array of at most 200 events or 64 kB.
 
 def page() -> str:
     """Markdown."""
-    lines = [_HEAD, "## Messages\n", "| topic | from | retained | content |", "|---|---|---|---|"]
+    lines = [_HEAD, "## Messages\n", "| topic | from | retained | content | example |", "|---|---|---|---|---|"]
     for kind in MESSAGES:
         sender = "store" if kind.from_store else "platform"
-        lines.append(f"| `{kind.suffix}` | {sender} | {'yes' if kind.retained else 'no'} | {kind.summary} |")
+        lines.append(
+            f"| `{kind.suffix}` | {sender} | {'yes' if kind.retained else 'no'} | {kind.summary} | {_link(kind.name)} |"
+        )
     lines.append("\n## Facts\n")
     for fact_class in FactClass:
         lines += _facts(fact_class)
-    lines += ["## Commands\n", "| command | arguments (example) |", "|---|---|"]
-    lines += [f"| `{name}` | {', '.join(f'`{key}`' for key in arguments)} |" for name, arguments in COMMANDS.items()]
-    return "\n".join(lines) + "\n"
+    lines.append("## Commands\n")
+    lines.append(
+        "What stands in `name` and `args` of a `command`; each of these examples is one that a gateway accepts.\n"
+    )
+    for name, arguments in COMMANDS.items():
+        lines.append(f"**{name}**\n\n```json\n{_example(arguments)}\n```\n")
+    return "\n".join(lines)
+
+
+def _link(name: str) -> str:
+    """To the example's file, from the page's folder."""
+    return f"[example](../cloud_bridge/contract/examples/{name}.json)"
+
+
+def _example(value: Any) -> str:
+    """JSON as people write it: on one line where it fits."""
+    line = json.dumps(value, ensure_ascii=False)
+    return line if len(line) <= 100 else json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _facts(fact_class: FactClass) -> list[str]:
@@ -43,7 +61,8 @@ def _facts(fact_class: FactClass) -> list[str]:
         schema = fields_schema(fact_type)
         movement = MOVEMENTS.get(fact_type)
         step = f", bizStep `{movement.step}`, disposition `{movement.disposition}`" if movement else ""
-        lines.append(f"**{fact_type.__name__}** (`{event_type(fact_type)}`{step}): {schema['description']}\n")
+        about = f"`{event_type(fact_type)}`{step}, {_link(kind_of(fact_type))}"
+        lines.append(f"**{fact_type.__name__}** ({about}): {schema['description']}\n")
         fields = [_field(name, kind, schema["required"]) for name, kind in schema["properties"].items()]
         lines.append(", ".join(fields) + "\n")
     return lines

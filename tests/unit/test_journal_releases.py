@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cloud_bridge.contract.envelope import EnvelopeRenderer, batches
+from cloud_bridge.contract.epcis import Places
 from edge.core import fact as fact_module
 from edge.core.fact import Fact, FactClass, fact
 from edge.core.instant import US_PER_S, Instant
@@ -54,7 +55,8 @@ class Release:
     def sent(self) -> list[dict]:
         """Everything pending, as it goes to the platform."""
         store, _ = open_store(self.settings)
-        render = EnvelopeRenderer.of_site(load_site(SITE), store.epoch).event
+        site = load_site(SITE)
+        render = EnvelopeRenderer(Places(site.store.sgln, {}), site.store.timezone, store.epoch).event
         rows = store.read(1, 10_000, 10_000, None)
         store.close()
         events: list[dict] = []

@@ -71,6 +71,8 @@ class Consumer:
         """Load the progress of all streams; needed before `received`."""
         for stream in await self._store.open():
             self.streams[stream.key] = stream
+            if stream.key.epoch != PLATFORM_EPOCH:  # the newest epoch of a store is the last
+                self._current[(stream.key.tenant, stream.key.store)] = stream.key
 
     def missing(self) -> int:
         """How many events are known to exist and have not arrived."""
@@ -121,12 +123,19 @@ class Consumer:
             if stream.refused and not refused_before:
                 self._refuse(stream, row.time)
             elif not stream.refused:
+                self._learn(stream)
                 self._acks[key] = None  # it is sent twice because the store does not know: tell it again
             return
+        self._current.setdefault((key.tenant, key.store), key)
         self.counters.events += 1
         self.counters.covered_by_gap += stream.cover(gap_ranges(row))
         self._pending.events.setdefault(key, []).append(row)
         self._pending.streams[key] = stream
+
+    def _learn(self, stream: Stream) -> None:
+        """Where others write the same journal, see with the next transaction what they have."""
+        if self._store.shared:
+            self._pending.streams[stream.key] = stream
 
     def _stream(self, key: StreamKey) -> Stream:
         stream = self.streams.get(key)
@@ -186,11 +195,12 @@ class Consumer:
         key = StreamKey(tenant, store, epoch)
         stream = self._stream(key)
         refused_before = stream.refused
-        stream.born(boot, str(body.get("instance", "")), last, self._now_s())
-        self._current[(tenant, store)] = key
+        time = str(body.get("time", ""))
+        if stream.born(boot, str(body.get("instance", "")), last, self._now_s(), time):
+            self._current[(tenant, store)] = key
         self._pending.streams[key] = stream
         if stream.refused and not refused_before:
-            self._refuse(stream, str(body.get("time", "")))
+            self._refuse(stream, time)
         elif not stream.refused:
             self._acks[key] = None
         return None
@@ -198,8 +208,10 @@ class Consumer:
     def _connection(self, tenant: str, store: str, payload: bytes) -> None:
         key = self._current.get((tenant, store))
         body = parse_object(payload) or {}
-        if key is not None:
-            self.streams[key].online = body.get("online") is True
+        boot = body.get("boot")
+        if key is not None and isinstance(boot, int):
+            self.streams[key].connected(boot, body.get("online") is True)
+            self._pending.streams[key] = self.streams[key]
 
     # --- out ------------------------------------------------------------------------------------------------------
 
@@ -230,22 +242,36 @@ class Consumer:
         arrivals, self._pending = self._pending, Arrivals()
         arrivals.freeze()
         acks, self._acks = self._acks, {}
-        contiguous = {key: self.streams[key].contiguous for key in (*acks, *arrivals.streams)}
+        contiguous = {key: self.streams[key].contiguous for key in (*acks, *arrivals.events)}
         if arrivals:
             self._failed = True
-            await self._store.write(arrivals)
+            joined = await self._store.write(arrivals)
             self._failed = False
             self.counters.transactions += 1
+            for stream in joined:
+                if stream.key in contiguous or stream.contiguous > arrivals.progress[stream.key].contiguous:
+                    contiguous[stream.key] = stream.contiguous
+                self._absorb(stream)
         for key, seq in contiguous.items():
             if not self.streams[key].refused and key.epoch != PLATFORM_EPOCH:
                 self.counters.acks += 1
                 self._say(self._word(key, "ack", acked_seq=seq))
 
+    def _absorb(self, joined: Stream) -> None:
+        """Learn what the other workers of this journal have."""
+        stream = self.streams[joined.key]
+        refused_before = stream.refused
+        stream.absorb(joined)
+        if stream.refused and not refused_before:
+            self._refuse(stream, "")
+
     def ask_for_gaps(self) -> None:
-        """Ask each store for what is missing, when it is time to."""
+        """Ask each store for what is missing, when it is time to; what other workers have is looked up meanwhile."""
         now_s = self._now_s()
         for key, stream in self.streams.items():
             asked = stream.to_ask(now_s)
+            if stream.hole is not None:
+                self._learn(stream)
             if asked is not None:
                 self.counters.replays_asked += 1
                 self._say(self._word(key, "replay", from_seq=asked[0], to_seq=asked[1]))

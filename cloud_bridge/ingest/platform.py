@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cloud_bridge.contract.topics import ROOT, STORE_WRITES
 from cloud_bridge.ingest.consumer import Consumer, Counters
-from cloud_bridge.ingest.store import PlatformStore, SqliteStore
+from cloud_bridge.ingest.store import PlatformStore, SqliteStore, StoreLost
 from cloud_bridge.keys import KEY_BYTES, Ed25519Signer
 from cloud_bridge.pacing import Backoff
 from cloud_bridge.paho_client import PahoLinks
@@ -25,6 +25,8 @@ from edge.core.errors import UplinkError
 from edge.core.ports import Message
 
 STABLE_S = 5.0
+LOST_S = 1.0
+SHARED = ("events/+", "command-result")
 WAITING_WORDS = 10_000
 
 
@@ -33,6 +35,8 @@ class PlatformSettings:
     """Where the broker is, where to keep what arrives, the signing key's file (made when missing) and its name.
 
     `link` carries the certificate and protocol of the connection; its hosts and client id are replaced.
+    `shared_group`: several platforms share the facts of all stores (MQTT 5, 4.8.2) and meet in one PostgreSQL; each has
+    a client id of its own. Raises UplinkError for a group without it.
     """
 
     hosts: tuple[str, ...]
@@ -43,6 +47,11 @@ class PlatformSettings:
     client_id: str = "smartstore-platform"
     shared_group: str = ""
     link: UplinkSettings = field(default_factory=UplinkSettings)
+
+    def __post_init__(self) -> None:
+        if self.shared_group and not self.postgres:
+            detail = "the facts of one store reach several platforms, expected postgres, where they meet"
+            raise UplinkError(f"shared_group = {self.shared_group!r}: {detail}")
 
 
 def load_signer(path: Path) -> Ed25519Signer:
@@ -85,7 +94,19 @@ class Platform:
         self._send_words()
 
     async def run(self) -> None:
-        """Consume until cancelled. Reconnects for ever; raises what the store raises."""
+        """Consume until cancelled. Reconnects for ever, waits for a lost PostgreSQL, raises what SQLite raises."""
+        try:
+            while True:
+                try:
+                    await self._serve()
+                except* StoreLost as lost:
+                    self.cause = "; ".join(str(error) for error in lost.exceptions)
+                await asyncio.sleep(LOST_S)
+        finally:
+            await self.store.close()
+
+    async def _serve(self) -> None:
+        """Until the database is lost: then nobody knows what of the last batch it holds; the stores send it again."""
         consumer = self._consumer = Consumer(self.store, self.signer, self.settings.key_name, self.say)
         consumer.counters = self.counters
         await consumer.open()
@@ -94,9 +115,9 @@ class Platform:
                 group.create_task(consumer.run())
                 group.create_task(self._stay_connected())
         finally:
+            self.connected_to = ""
             if self._link is not None:
                 await self._link.disconnect()
-            await self.store.close()
 
     async def _stay_connected(self) -> None:
         backoff = Backoff(0.1, 5.0, random.Random())
@@ -121,8 +142,9 @@ class Platform:
             await asyncio.sleep(backoff.next_s())
 
     def _subscriptions(self) -> list[str]:
+        """Facts are shared out; every platform hears who is there and how it is: no seq orders those words."""
         share = f"$share/{self.settings.shared_group}/" if self.settings.shared_group else ""
-        return [f"{share}{ROOT}/+/+/{suffix}" for suffix in STORE_WRITES]
+        return [f"{share if suffix in SHARED else ''}{ROOT}/+/+/{suffix}" for suffix in STORE_WRITES]
 
     def _send_words(self) -> None:
         with contextlib.suppress(UplinkError):
@@ -150,6 +172,7 @@ class Platform:
 
 
 def _link_settings(settings: PlatformSettings) -> UplinkSettings:
+    """In a group without a session that outlives the connection: mosquitto would give the dead their share too."""
     base = settings.link
     return UplinkSettings(
         hosts=settings.hosts,
@@ -159,8 +182,8 @@ def _link_settings(settings: PlatformSettings) -> UplinkSettings:
         ca_file=base.ca_file,
         cert_file=base.cert_file,
         key_file=base.key_file,
-        protocol=base.protocol,
-        persistent_session=base.persistent_session,
+        protocol="5" if settings.shared_group else base.protocol,
+        persistent_session=base.persistent_session and not settings.shared_group,
     )
 
 
@@ -169,5 +192,5 @@ def open_store(settings: PlatformSettings) -> PlatformStore:
     if settings.postgres:
         from cloud_bridge.ingest.postgres import PostgresStore  # noqa: PLC0415 (asyncpg is an extra)
 
-        return PostgresStore(settings.postgres)
+        return PostgresStore(settings.postgres, shared=bool(settings.shared_group))
     return SqliteStore(Path(settings.database))

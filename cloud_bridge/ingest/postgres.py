@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -13,10 +13,12 @@ from cloud_bridge.ingest.sequencing import Stream, StreamKey
 from cloud_bridge.ingest.store import (
     QUESTIONS,
     Arrivals,
+    Progress,
     StoreLost,
     answer_row,
     footfall_rows,
     product_rows,
+    progress_columns,
     stock_rows,
     stream_of,
 )
@@ -58,6 +60,11 @@ CREATE TABLE refusal (
   id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant TEXT NOT NULL, store TEXT NOT NULL,
   epoch TEXT NOT NULL, reason TEXT NOT NULL);
 """,
+    """
+ALTER TABLE stream ADD COLUMN births TEXT NOT NULL DEFAULT '[]', ADD COLUMN promised BIGINT NOT NULL DEFAULT 0,
+  ADD COLUMN online SMALLINT;
+CREATE TABLE worker (name TEXT PRIMARY KEY, counters TEXT NOT NULL, told_at TIMESTAMPTZ NOT NULL);
+""",
 )
 """Each step runs once, in order, in a transaction of its own; steps only ever add."""
 
@@ -66,10 +73,20 @@ _EVENTS = (
     "$6::text[], $7::text[], $8::bigint[], $9::text[]) ON CONFLICT DO NOTHING"
 )
 _STREAMS = (
-    "INSERT INTO stream (tenant, store, epoch, contiguous, above, boots, refused) SELECT * FROM unnest($1::text[], "
-    "$2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[]) "
-    "ON CONFLICT (tenant, store, epoch) DO UPDATE SET contiguous = excluded.contiguous, above = excluded.above, "
-    "boots = excluded.boots, refused = excluded.refused RETURNING id, tenant, store, epoch"
+    "INSERT INTO stream (tenant, store, epoch, contiguous, above, boots, refused, births, promised, online) "
+    "SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], "
+    "$8::text[], $9::bigint[], $10::smallint[]) ON CONFLICT (tenant, store, epoch) DO UPDATE SET "
+    "contiguous = excluded.contiguous, above = excluded.above, boots = excluded.boots, refused = excluded.refused, "
+    "births = excluded.births, promised = excluded.promised, online = excluded.online "
+    "RETURNING id, tenant, store, epoch"
+)
+_NEW_STREAMS = (
+    "INSERT INTO stream (tenant, store, epoch, contiguous, above, boots, refused) "
+    "SELECT *, 0, '[]', '[]', '' FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING"
+)
+_LOCKED_STREAMS = (
+    "SELECT * FROM stream WHERE (tenant, store, epoch) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[])) "
+    "ORDER BY id FOR UPDATE"
 )
 _STOCK = (
     "INSERT INTO stock SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], "
@@ -96,10 +113,15 @@ _STATE = (
 
 
 class PostgresStore:
-    """`PlatformStore` over PostgreSQL. `tenants` empty: this worker keeps the streams of all tenants."""
+    """`PlatformStore` over PostgreSQL. `tenants` empty: this worker keeps the streams of all tenants.
 
-    def __init__(self, address: str, tenants: Sequence[str] = ()) -> None:
+    shared: the facts of one store reach several workers (an MQTT 5 shared subscription). Then each transaction locks
+    the journals it touches, joins what it brings to what the others have written, and gives back the sum.
+    """
+
+    def __init__(self, address: str, tenants: Sequence[str] = (), *, shared: bool = False) -> None:
         """address as libpq URI, such as ``postgresql://user@host:5432/smartstore``."""
+        self.shared = shared
         self._address, self._tenants = address, list(tenants)
         self._pool: asyncpg.Pool | None = None
 
@@ -117,28 +139,36 @@ class PostgresStore:
             raise StoreLost(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
     async def _migrate(self) -> list[Stream]:
+        async with self._open.acquire() as db, db.transaction():
+            await db.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+            await db.execute("CREATE TABLE IF NOT EXISTS migration (step INT PRIMARY KEY)")
+            done = await db.fetchval("SELECT COUNT(*) FROM migration")
+            for step in range(done, len(MIGRATIONS)):
+                await db.execute(MIGRATIONS[step])
+                await db.execute("INSERT INTO migration VALUES ($1)", step)
+        return await self.streams()
+
+    async def streams(self) -> list[Stream]:
         async with self._open.acquire() as db:
-            async with db.transaction():
-                await db.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
-                await db.execute("CREATE TABLE IF NOT EXISTS migration (step INT PRIMARY KEY)")
-                done = await db.fetchval("SELECT COUNT(*) FROM migration")
-                for step in range(done, len(MIGRATIONS)):
-                    await db.execute(MIGRATIONS[step])
-                    await db.execute("INSERT INTO migration VALUES ($1)", step)
             rows = await db.fetch(
                 "SELECT * FROM stream WHERE $1::text[] = '{}' OR tenant = ANY($1) ORDER BY id", self._tenants
             )
         return [stream_of(row) for row in rows]
 
-    async def write(self, arrivals: Arrivals) -> None:
+    async def write(self, arrivals: Arrivals) -> list[Stream]:
         try:
-            await self._write(arrivals)
+            return await self._write(arrivals)
         except LOST as error:
             raise StoreLost(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
-    async def _write(self, arrivals: Arrivals) -> None:
+    async def _write(self, arrivals: Arrivals) -> list[Stream]:
+        joined: list[Stream] = []
         async with self._open.acquire() as db, db.transaction():
-            ids = await self._write_streams(db, arrivals)
+            progress = arrivals.progress
+            if self.shared and progress:
+                joined = await self._join(db, progress)
+                progress = {stream.key: progress_columns(stream) for stream in joined}
+            ids = await self._write_streams(db, progress)
             events: list[tuple[Any, ...]] = []
             stock: list[tuple[Any, ...]] = []
             product: list[tuple[Any, ...]] = []
@@ -160,6 +190,26 @@ class PostgresStore:
                 if made:
                     await db.execute(statement, *map(list, zip(*made, strict=True)))
             await self._write_rest(db, arrivals)
+        return joined
+
+    @staticmethod
+    async def _join(db: Any, progress: Mapping[StreamKey, Progress]) -> list[Stream]:
+        """The journals as this worker and the others have them together, locked until the transaction ends."""
+        keys = sorted(progress)
+        rows = await db.fetch(_LOCKED_STREAMS, *map(list, zip(*keys, strict=True)))
+        known = {(row["tenant"], row["store"], row["epoch"]) for row in rows}
+        new = [key for key in keys if key not in known]
+        if new:
+            columns = list(map(list, zip(*new, strict=True)))
+            await db.execute(_NEW_STREAMS, *columns)
+            rows += await db.fetch(_LOCKED_STREAMS, *columns)
+        joined = []
+        for row in rows:
+            key = StreamKey(row["tenant"], row["store"], row["epoch"])
+            mine = stream_of({**key._asdict(), **progress[key]._asdict()})
+            mine.absorb(stream_of(row))
+            joined.append(mine)
+        return joined
 
     @staticmethod
     async def _write_events(db: Any, events: list[tuple[Any, ...]]) -> None:
@@ -173,10 +223,10 @@ class PostgresStore:
             await db.execute(_EVENTS, *map(list, zip(*events, strict=True)))
 
     @staticmethod
-    async def _write_streams(db: Any, arrivals: Arrivals) -> dict[StreamKey, int]:
-        if not arrivals.progress:
+    async def _write_streams(db: Any, progress: Mapping[StreamKey, Progress]) -> dict[StreamKey, int]:
+        if not progress:
             return {}
-        rows = [(*key, *columns) for key, columns in sorted(arrivals.progress.items())]
+        rows = [(*key, *columns) for key, columns in sorted(progress.items())]
         kept = await db.fetch(_STREAMS, *map(list, zip(*rows, strict=True)))
         return {StreamKey(row["tenant"], row["store"], row["epoch"]): row["id"] for row in kept}
 
@@ -187,7 +237,8 @@ class PostgresStore:
             await db.executemany("DELETE FROM state WHERE tenant = $1 AND store = $2 AND name = $3", gone)
         if arrivals.refusals:
             await db.executemany(
-                "INSERT INTO refusal (tenant, store, epoch, reason) VALUES ($1, $2, $3, $4)",
+                "INSERT INTO refusal (tenant, store, epoch, reason) SELECT $1, $2, $3, $4 WHERE NOT EXISTS "
+                "(SELECT 1 FROM refusal WHERE tenant = $1 AND store = $2 AND epoch = $3)",
                 [(key.tenant, key.store, key.epoch, reason) for key, reason in arrivals.refusals],
             )
 
@@ -203,6 +254,21 @@ class PostgresStore:
         statement = re.sub(r":(\w+)", number, QUESTIONS[question])
         async with self._open.acquire() as db:
             return [answer_row(dict(row)) for row in await db.fetch(statement, *(values[name] for name in names))]
+
+    async def tell_counters(self, name: str, counters: str) -> None:
+        """Keep what a worker has counted, as JSON, for whoever serves metrics."""
+        async with self._open.acquire() as db:
+            await db.execute(
+                "INSERT INTO worker VALUES ($1, $2, now()) ON CONFLICT (name) DO UPDATE SET "
+                "counters = excluded.counters, told_at = excluded.told_at",
+                name,
+                counters,
+            )
+
+    async def told_counters(self) -> dict[str, str]:
+        """Worker → what it told last, as JSON."""
+        async with self._open.acquire() as db:
+            return {row["name"]: row["counters"] for row in await db.fetch("SELECT * FROM worker ORDER BY name")}
 
     async def close(self) -> None:
         if self._pool is not None:

@@ -160,7 +160,7 @@ def prometheus(counters: Counters, streams: Iterable[Stream]) -> str:
     ]
     gauges = {
         "stores": len({(stream.key.tenant, stream.key.store) for stream in known}),
-        "stores_online": sum(stream.online for stream in known),
+        "stores_online": sum(stream.online is True for stream in known),
         "stores_refused": sum(bool(stream.refused) for stream in known),
         "events_missing": sum(high - low + 1 for stream in known for low, high in stream.holes()),
     }

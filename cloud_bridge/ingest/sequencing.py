@@ -15,8 +15,10 @@ GAP_GRACE_S = 2.0  # batches of several classes overtake each other for a moment
 ASK_AGAIN_S = 5.0
 ASK_AGAIN_MOST_S = 60.0
 ASK_MOST_SEQS = 50_000
+JOINED_SEQS = 200  # a message's worth: between two holes so close everything may as well come again
 BACKLOG_SILENCE_S = 30.0  # an announced backlog that does not move is a gap after all
 BOOTS_KEPT = 8
+BIRTHS_KEPT = 16
 
 
 class StreamKey(NamedTuple):
@@ -29,18 +31,22 @@ class StreamKey(NamedTuple):
 
 @dataclass(slots=True)
 class Stream:
-    """Progress of one journal. Everything up to `contiguous` has arrived; `above` holds what came beyond a gap."""
+    """Progress of one journal. Everything up to `contiguous` has arrived; `above` holds what came beyond a gap.
+
+    Brokers deliver again what was not acknowledged in time (JetStream after 30 s, and out of order while a cluster
+    elects leaders), so nothing here may rest on the order in which births, wills and events come.
+    """
 
     key: StreamKey
     contiguous: int = 0
     above: IntervalSet = field(default_factory=IntervalSet)
     boots: dict[int, tuple[int, int]] = field(default_factory=dict)  # boot → its lowest and highest seq
+    births: dict[int, str] = field(default_factory=dict)  # boot → the process that was born in it
     refused: str = ""
-    instance: str = ""
-    past_instances: set[str] = field(default_factory=set)
-    online: bool = False
-    backlog: tuple[int, int] | None = None
+    online: bool | None = None  # None: not known, as of a journal from which only events were heard
     promised: int = 0  # the store says that it has so many
+    backlog: tuple[int, int] | None = None
+    born_with: tuple[int, str] = (0, "")  # last_seq and time of the newest birth
     arrived_at_s: float = 0.0
     hole: tuple[int, int] | None = None
     hole_since_s: float = 0.0
@@ -48,12 +54,16 @@ class Stream:
     ask_pause_s: float = ASK_AGAIN_S
 
     def accept(self, seq: int, boot: int, now_s: float) -> bool:
-        """Take in one event; False for a duplicate or from a refused journal. May set `refused`."""
+        """Take in one event; False for a duplicate or from a refused journal. May set `refused`.
+
+        Whoever sends what is new is there, also where an older connection's will came late.
+        """
         self.arrived_at_s = now_s
         if self.refused or not self._boot_fits(seq, boot):
             return False
         if seq <= self.contiguous or seq in self.above:
             return False
+        self.online = True
         self._take(seq, seq)
         return True
 
@@ -91,19 +101,43 @@ class Stream:
             del self.boots[min(self.boots)]
         return True
 
-    def born(self, boot: int, instance: str, promised: int, now_s: float) -> None:
-        """A birth. Two processes that take turns in one epoch are a cloned or restored card. May set `refused`."""
-        newest = max(self.boots, default=0)
-        if instance and instance in self.past_instances:
-            self.refused = self.refused or f"two processes alternate in one epoch (boots {boot} and {newest})"
-        elif boot < newest:
-            self.refused = self.refused or f"boot {boot} came after boot {newest} in one epoch"
-        if instance != self.instance:
-            if self.instance:
-                self.past_instances.add(self.instance)
-            self.instance = instance
+    def born(self, boot: int, instance: str, promised: int, now_s: float, time: str = "") -> bool:
+        """A birth; False for one that comes late and says nothing new. May set `refused`.
+
+        A gateway counts its boot on the disk before its first birth, so a boot belongs to one process for ever: two in
+        one boot are a cloned or restored card, in whatever order their births come. A birth of an older boot is one
+        that was delivered again; were its process alive, its events would tell (`_boot_fits`).
+        """
+        newest = max(max(self.births, default=0), max(self.boots, default=0))
+        if not self._own_birth(boot, instance):
+            return False
+        if boot < newest:
+            if len(self.births) >= BIRTHS_KEPT and boot <= min(self.births):  # no broker keeps a birth for so long
+                self.refused = self.refused or f"boot {boot} came after boot {newest} in one epoch"
+            return False
+        late = promised < self.born_with[0] or (bool(time) and (promised, time) == self.born_with)
+        if boot == newest and late:
+            return False
+        self.born_with = (promised, time)
         self.online, self.backlog = True, None
         self._promise(promised, now_s)
+        return True
+
+    def _own_birth(self, boot: int, instance: str) -> bool:
+        """Whether no other process was born in this boot; remembers this one."""
+        if not instance:
+            return True
+        if self.births.setdefault(boot, instance) != instance:
+            self.refused = self.refused or f"two processes in boot {boot} of one epoch"
+            return False
+        if len(self.births) > BIRTHS_KEPT:
+            del self.births[min(self.births)]
+        return True
+
+    def connected(self, boot: int, online: bool) -> None:
+        """``connection``, also as the will; one of another boot than the newest comes late."""
+        if boot == max(self.births, default=boot):
+            self.online = online
 
     def announced(self, backlog: tuple[int, int] | None, promised: int, now_s: float) -> None:
         """``state/gateway``: the range that drains behind live facts, and how much there is in all."""
@@ -114,6 +148,21 @@ class Stream:
         self.promised = max(self.promised, promised)
         self.arrived_at_s = now_s
         self.hole = None
+
+    # --- several workers of one journal ---------------------------------------------------------------------------
+
+    def absorb(self, other: Stream) -> None:
+        """Take in what another worker has of the same journal. May set `refused`."""
+        self._take(1, other.contiguous)
+        for low, high in other.above:
+            self._take(low, high)
+        self.promised = max(self.promised, other.promised)
+        self.refused = self.refused or other.refused
+        for boot, instance in other.births.items():
+            self._own_birth(boot, instance)
+        for boot, (low, high) in sorted(other.boots.items()):
+            if not self.refused and self._boot_fits(low, boot):
+                self._boot_fits(high, boot)
 
     # --- gaps -----------------------------------------------------------------------------------------------------
 
@@ -138,11 +187,18 @@ class Stream:
         return first[0], min(first[1], first[0] + ASK_MOST_SEQS - 1)
 
     def _first_hole(self, now_s: float) -> tuple[int, int] | None:
-        if not self.online or self.refused:
+        """Holes that lie close together are asked for as one: each alone would wait for the one before it."""
+        if self.online is False or self.refused:
             return None
         draining = self.backlog if now_s - self.arrived_at_s < BACKLOG_SILENCE_S else None
+        found: tuple[int, int] | None = None
         for low, high in self.holes():
             if draining and draining[0] <= low and high <= draining[1]:
                 continue
-            return low, high
-        return None
+            if found is None:
+                found = low, high
+            elif low - found[1] <= JOINED_SEQS:
+                found = found[0], high
+            else:
+                break
+        return found

@@ -7,15 +7,15 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cloud_bridge.ingest.reading import EventRow
 from cloud_bridge.ingest.sequencing import Stream, StreamKey
 from cloud_bridge.intervals import IntervalSet
 from edge.core.errors import UplinkError
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
+MIGRATIONS: tuple[str, ...] = (
+    """
 CREATE TABLE stream (
   id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, store TEXT NOT NULL, epoch TEXT NOT NULL,
   contiguous INTEGER NOT NULL, above TEXT NOT NULL, boots TEXT NOT NULL, refused TEXT NOT NULL,
@@ -42,11 +42,26 @@ CREATE TABLE state (
   PRIMARY KEY (tenant, store, name)) WITHOUT ROWID;
 CREATE TABLE refusal (
   id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, store TEXT NOT NULL, epoch TEXT NOT NULL, reason TEXT NOT NULL);
-"""
+""",
+    """
+ALTER TABLE stream ADD COLUMN births TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE stream ADD COLUMN promised INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream ADD COLUMN online INTEGER;
+""",
+)
+"""Each step runs once, in order, in a transaction of its own; steps only ever add."""
 
 
-Progress = tuple[int, str, str, str]
-"""contiguous, above, boots, refused as stored."""
+class Progress(NamedTuple):
+    """A stream as stored: ranges as JSON; `online` 1, 0 or None where it is not known."""
+
+    contiguous: int
+    above: str
+    boots: str
+    refused: str
+    births: str
+    promised: int
+    online: int | None
 
 
 @dataclass(slots=True)
@@ -84,14 +99,23 @@ class StoreLost(UplinkError):
 
 
 class PlatformStore(Protocol):
-    """A durable store of events; `write` is idempotent by (store, epoch, seq)."""
+    """A durable store of events; `write` is idempotent by (store, epoch, seq).
+
+    shared: several workers write the same journals, so that each must learn from the store what the others have.
+    """
+
+    shared: bool
 
     async def open(self) -> list[Stream]:
         """Create or migrate the schema; the streams' progress as last written."""
         ...
 
-    async def write(self, arrivals: Arrivals) -> None:
-        """All of it in one durable transaction, or nothing."""
+    async def streams(self) -> list[Stream]:
+        """The progress of every journal as last written, the newest epoch of a store last."""
+        ...
+
+    async def write(self, arrivals: Arrivals) -> list[Stream]:
+        """All of it in one durable transaction, or nothing. Where `shared`: the journals as the store has them then."""
         ...
 
     async def query(self, question: str, /, **values: str) -> list[dict[str, Any]]:
@@ -158,7 +182,6 @@ QUESTIONS: Mapping[str, str] = {
     "FROM footfall WHERE tenant = :tenant AND start_us >= :from_us AND end_us <= :to_us GROUP BY store ORDER BY store",
     "states": "SELECT store, name, document FROM state WHERE tenant = :tenant AND (:store = '' OR store = :store) "
     "AND name LIKE :name ORDER BY store, name",
-    "streams": "SELECT tenant, store, epoch, contiguous, above, refused FROM stream ORDER BY tenant, store, id",
     "facts": "SELECT e.fact AS fact, COUNT(*) AS count FROM event e JOIN stream s ON s.id = e.stream "
     "WHERE (:tenant = '' OR s.tenant = :tenant) AND (:store = '' OR s.store = :store) GROUP BY e.fact ORDER BY e.fact",
     "refusals": "SELECT tenant, store, epoch, reason FROM refusal ORDER BY id",
@@ -174,11 +197,12 @@ def answer_row(row: Mapping[str, Any]) -> dict[str, Any]:
 class SqliteStore:
     """The default store: one file, WAL with synchronous=FULL, because an acknowledgement is a promise."""
 
+    shared = False
+
     def __init__(self, path: Path | None, synchronous: str = "FULL") -> None:
         """path None keeps it in memory."""
         self._path, self._synchronous = path, synchronous
         self._db: sqlite3.Connection | None = None
-        self._ids: dict[StreamKey, int] = {}
 
     @property
     def _open(self) -> sqlite3.Connection:
@@ -194,16 +218,14 @@ class SqliteStore:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(f"PRAGMA synchronous = {self._synchronous}")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        streams = []
-        for row in self._db.execute("SELECT * FROM stream ORDER BY id"):
-            stream = stream_of(row)
-            self._ids[stream.key] = row["id"]
-            streams.append(stream)
-        return streams
+        for step in range(version, len(MIGRATIONS)):
+            self._db.executescript(f"BEGIN; {MIGRATIONS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
+        return await self.streams()
 
-    async def write(self, arrivals: Arrivals) -> None:
+    async def streams(self) -> list[Stream]:
+        return [stream_of(row) for row in self._open.execute("SELECT * FROM stream ORDER BY id")]
+
+    async def write(self, arrivals: Arrivals) -> list[Stream]:
         db = self._open
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -214,15 +236,17 @@ class SqliteStore:
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            self._ids = {key: number for key, number in self._ids.items() if key not in arrivals.progress}
             raise
+        return []
 
     def _write_stream(self, db: sqlite3.Connection, key: StreamKey, arrivals: Arrivals) -> None:
         columns = arrivals.progress[key]
         (number,) = db.execute(
-            "INSERT INTO stream (tenant, store, epoch, contiguous, above, boots, refused) VALUES (?,?,?,?,?,?,?) "
-            "ON CONFLICT (tenant, store, epoch) DO UPDATE SET contiguous = excluded.contiguous, "
-            "above = excluded.above, boots = excluded.boots, refused = excluded.refused RETURNING id",
+            "INSERT INTO stream (tenant, store, epoch, contiguous, above, boots, refused, births, promised, online) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (tenant, store, epoch) DO UPDATE SET "
+            "contiguous = excluded.contiguous, above = excluded.above, boots = excluded.boots, "
+            "refused = excluded.refused, births = excluded.births, promised = excluded.promised, "
+            "online = excluded.online RETURNING id",
             (key.tenant, key.store, key.epoch, *columns),
         ).fetchone()
         rows = arrivals.events.get(key, [])
@@ -267,10 +291,16 @@ class SqliteStore:
 
 
 def progress_columns(stream: Stream) -> Progress:
-    """contiguous, above, boots, refused as stored."""
-    above = json.dumps([list(pair) for pair in stream.above])
-    boots = json.dumps([[boot, *span] for boot, span in stream.boots.items()])
-    return stream.contiguous, above, boots, stream.refused
+    """A stream as stored."""
+    return Progress(
+        stream.contiguous,
+        json.dumps([list(pair) for pair in stream.above]),
+        json.dumps([[boot, *span] for boot, span in stream.boots.items()]),
+        stream.refused,
+        json.dumps([list(birth) for birth in stream.births.items()]),
+        stream.promised,
+        None if stream.online is None else int(stream.online),
+    )
 
 
 def stream_of(row: Mapping[str, Any] | sqlite3.Row) -> Stream:
@@ -280,5 +310,8 @@ def stream_of(row: Mapping[str, Any] | sqlite3.Row) -> Stream:
         contiguous=row["contiguous"],
         above=IntervalSet((low, high) for low, high in json.loads(row["above"])),
         boots={boot: (low, high) for boot, low, high in json.loads(row["boots"])},
+        births=dict(json.loads(row["births"])),
         refused=row["refused"],
+        promised=row["promised"],
+        online=None if row["online"] is None else bool(row["online"]),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sqlite3
 from pathlib import Path
 
 import httpx
@@ -18,8 +19,8 @@ from cloud_bridge.contract.signed import is_genuine, parse_object
 from cloud_bridge.ingest.consumer import PLATFORM_EPOCH, WAITING_LIMIT, Consumer
 from cloud_bridge.ingest.query import Place, distance_km, make_app, prometheus
 from cloud_bridge.ingest.reading import EventRow, gap_ranges, read_events
-from cloud_bridge.ingest.sequencing import Stream, StreamKey
-from cloud_bridge.ingest.store import Arrivals, PlatformStore, SqliteStore
+from cloud_bridge.ingest.sequencing import BIRTHS_KEPT, Stream, StreamKey
+from cloud_bridge.ingest.store import MIGRATIONS, Arrivals, PlatformStore, SqliteStore
 from cloud_bridge.settings import UplinkSettings
 from edge.core import facts
 from edge.core.fact import Fact, StoredFact, pack
@@ -72,20 +73,77 @@ def test_the_same_seq_from_two_boots_is_refused() -> None:
     assert "alternate" in stream.refused
 
 
-def test_two_processes_that_take_turns_are_refused() -> None:
+def test_two_processes_in_one_boot_are_refused() -> None:
     stream = Stream(KEY)
-    for instance in ("a", "b", "b"):
-        stream.born(5, instance, 0, 0.0)
-        assert stream.refused == ""
-    stream.born(5, "a", 0, 0.0)
-    assert "two processes alternate" in stream.refused
+    for _ in range(3):
+        assert stream.born(5, "a", 0, 0.0)
+    assert stream.refused == ""
+    assert not stream.born(5, "b", 0, 0.0)
+    assert stream.refused == "two processes in boot 5 of one epoch"
 
 
-def test_a_boot_that_falls_back_is_refused() -> None:
+def test_a_boot_that_falls_back_is_refused_by_its_events() -> None:
     stream = Stream(KEY)
     stream.accept(1, 7, 0.0)
-    stream.born(6, "x", 1, 0.0)
-    assert "boot 6 came after boot 7" in stream.refused
+    assert not stream.born(6, "x", 1, 0.0)
+    assert stream.refused == "", "a birth may be late"
+    assert stream.accept(2, 6, 0.0) is False
+    assert "boots 6 and 7 alternate" in stream.refused
+
+
+def test_a_boot_older_than_any_broker_keeps_a_birth_is_refused() -> None:
+    stream = Stream(KEY)
+    for boot in range(10, 10 + BIRTHS_KEPT):
+        stream.born(boot, f"p{boot}", 0, 0.0)
+    stream.born(3, "restored", 0, 0.0)
+    assert stream.refused == f"boot 3 came after boot {9 + BIRTHS_KEPT} in one epoch"
+
+
+def test_a_birth_that_comes_late_changes_nothing() -> None:
+    stream = Stream(KEY)
+    assert stream.born(5, "a", 10, 0.0, "10:00")
+    assert stream.born(6, "b", 20, 0.0, "10:05")
+    stream.connected(6, online=False)
+    stream.announced((1, 20), 20, 0.0)
+    for late in ((5, "a", 10, "10:00"), (5, "a", 12, "10:01"), (6, "b", 20, "10:05"), (6, "b", 19, "10:04")):
+        assert not stream.born(late[0], late[1], late[2], 1.0, late[3])
+        assert (stream.online, stream.backlog, stream.promised, stream.refused) == (False, (1, 20), 20, "")
+    stream.connected(5, online=True)
+    assert stream.online is False, "the word of a boot that is over"
+    assert stream.born(6, "b", 20, 1.0, "10:06"), "a new connection of the same process"
+    assert (stream.online, stream.backlog) == (True, None)
+
+
+HONEST = [(boot, f"p{boot}", 10 * boot + n, f"{boot}:{n}") for boot in range(1, 6) for n in range(3)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.permutations(HONEST), st.lists(st.sampled_from(HONEST), max_size=10), st.integers(0, 14))
+def test_births_in_any_order_and_number_accuse_nobody_but_two_in_a_boot(
+    order: list[tuple[int, str, int, str]], again: list[tuple[int, str, int, str]], victim: int
+) -> None:
+    stream = Stream(KEY)
+    for boot, instance, last, time in order + again:
+        stream.born(boot, instance, last, 0.0, time)
+    assert stream.refused == ""
+    assert (stream.online, stream.promised) == (True, 52)
+    cloned = Stream(KEY)
+    boot, _, last, time = HONEST[victim]
+    for row in (*order[:7], (boot, "clone", last, time), *order[7:]):
+        cloned.born(row[0], row[1], row[2], 0.0, row[3])
+    assert cloned.refused == f"two processes in boot {boot} of one epoch"
+
+
+def test_a_late_will_leaves_a_store_that_goes_on_talking() -> None:
+    stream = Stream(KEY)
+    stream.born(1, "a", 0, 0.0, "10:00")
+    stream.connected(1, online=False)
+    assert stream.accept(3, 1, 0.0)
+    assert stream.online is True
+    stream.connected(1, online=False)
+    assert not stream.accept(3, 1, 1.0)
+    assert stream.online is False, "what is delivered again says nothing of now"
+    assert stream.to_ask(9.0) is None
 
 
 def test_gaps_are_asked_for_in_time_and_not_too_often() -> None:
@@ -101,6 +159,18 @@ def test_gaps_are_asked_for_in_time_and_not_too_often() -> None:
     assert stream.to_ask(103.0) == (2, 4), "unless it stands still"
     stream.online = False
     assert stream.to_ask(200.0) is None
+
+
+def test_scattered_holes_are_asked_for_at_once() -> None:
+    stream = Stream(KEY, online=True)
+    for seq in (*range(2, 100, 2), 600):
+        stream.accept(seq, 1, 0.0)
+    assert stream.to_ask(0.0) is None
+    assert stream.to_ask(2.0) == (1, 599)
+    for seq in (*range(1, 100), *range(601, 900), 1_000):
+        stream.accept(seq, 1, 3.0)
+    assert stream.to_ask(3.0) is None
+    assert stream.to_ask(5.0) == (100, 599), "900 to 999 lies further than a message away"
 
 
 def test_a_promised_tail_is_a_gap() -> None:
@@ -227,6 +297,48 @@ def test_progress_survives_a_restart(tmp_path: Path) -> None:
         (row,) = await second.store.query("stock", tenant="t1", store="s1", gtin="")
         assert row["on_hand"] == 5, "a replayed older count does not overwrite a newer one"
         await second.store.close()
+
+    asyncio.run(main())
+
+
+def test_a_restarted_platform_asks_a_store_that_says_no_birth(tmp_path: Path) -> None:
+    async def main() -> None:
+        first = Desk(SqliteStore(tmp_path / "p.db"))
+        await first.consumer.open()
+        first.give("birth", b'{"epoch":"e0","boot":9,"instance":"z","last_seq":0}')
+        first.give("birth", b'{"epoch":"e1","boot":1,"instance":"a","last_seq":4,"time":"10:00"}')
+        first.give("events/inventory", rendered(on_hand(3), start=1))
+        await first.consumer.flush()
+        await first.store.close()
+        second = Desk(SqliteStore(tmp_path / "p.db"))
+        await second.consumer.open()
+        second.consumer.ask_for_gaps()
+        await asyncio.sleep(2.1)
+        second.consumer.ask_for_gaps()
+        assert [json.loads(m.payload)["to_seq"] for m in second.said] == [4], "what was promised before"
+        second.give("state/gateway", b'{"as_of_seq":0,"last_seq":9,"backlog":{"from_seq":2,"to_seq":9}}')
+        assert second.consumer.streams[KEY].backlog == (2, 9), "of the newest epoch"
+        second.give("birth", b'{"epoch":"e1","boot":1,"instance":"b","last_seq":4}')
+        await second.consumer.flush()
+        (row,) = await second.store.query("refusals")
+        assert row["reason"] == "two processes in boot 1 of one epoch", "the first one's birth is remembered"
+        await second.store.close()
+
+    run_virtual(main())
+
+
+def test_a_file_of_the_first_release_is_read(tmp_path: Path) -> None:
+    async def main() -> None:
+        old = sqlite3.connect(tmp_path / "p.db")
+        old.executescript(MIGRATIONS[0])
+        old.execute("PRAGMA user_version = 1")
+        old.execute("INSERT INTO stream VALUES (1, 't1', 's1', 'e1', 7, '[[9,9]]', '[[1,1,9]]', '')")
+        old.commit()
+        old.close()
+        store = SqliteStore(tmp_path / "p.db")
+        (stream,) = await store.open()
+        assert (stream.contiguous, stream.births, stream.online, stream.promised) == (7, {}, None, 0)
+        await store.close()
 
     asyncio.run(main())
 

@@ -7,6 +7,7 @@ time. Order of importance on the wire: the store's own announcements, live facts
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -47,7 +48,6 @@ class UplinkStatus:
     facts_sent: int = 0
     messages_sent: int = 0
     acked_seq: int = 0
-    backlog: int = 0
     left_at_s: float = -1.0
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ class Uplink:
     """One store's way to its platform. Also the `LinkListener` of its links."""
 
     def __init__(self, topics: Topics, settings: UplinkSettings, ports: UplinkPorts, says: Announcements) -> None:
-        self.status = UplinkStatus()
+        self.status = UplinkStatus(acked_seq=ports.log.acked_seq)
         self.keys = settings.keyring()
         self._topics, self._settings, self._ports, self._says = topics, settings, ports, says
         self._box = Outbox(ports.log.acked_seq)
@@ -169,12 +169,13 @@ class Uplink:
     def _greet(self) -> None:
         """Announce the store, and the backlog before any live fact leaves."""
         log, says = self._ports.log, self._says
-        self._posted.extendleft(reversed(self._posted_by_token.values()))
-        self._posted_by_token.clear()
         birth = says.birth(log.epoch, log.first_seq, log.last_seq, log.acked_seq)
-        greeting = [("connection", says.connection(online=True)), ("birth", birth), ("state/gateway", self._gateway())]
-        for suffix, payload in reversed(greeting):
-            self._posted.appendleft(Message(self._topics.of(suffix), payload, retain=True))
+        said = {"connection": says.connection(online=True), "birth": birth, "state/gateway": self._gateway()}
+        greeting = {self._topics.of(suffix): payload for suffix, payload in said.items()}
+        # An earlier greeting that nobody acknowledged would follow this one as if it were newer.
+        kept = [m for m in (*self._posted_by_token.values(), *self._posted) if m.topic not in greeting]
+        self._posted_by_token.clear()
+        self._posted = deque([*(Message(topic, payload, retain=True) for topic, payload in greeting.items()), *kept])
         self._dirty = dict.fromkeys((*self._dirty, *self._ports.view.documents()))
         self._dirty_since_s = self._now_s() - self._settings.state_delay_s
         self._wake.set()
@@ -204,15 +205,18 @@ class Uplink:
                 return False
             stayed_s = self._now_s() - began_s
             if self._settings.connect_every_s and (self._is_drained() or stayed_s > self._settings.stay_s):
-                self._posted.append(
-                    Message(self._topics.of("connection"), self._says.connection(online=False), retain=True)
-                )
-                self._send_posted()
-                await self._leave()
-                self.status.left_at_s = self._now_s()
+                await self._say_goodbye()
                 return True
             await self._rest()
         return False
+
+    async def _say_goodbye(self) -> None:
+        """Leave by our own will. Not kept like a posted message: sent again, it would follow the next greeting."""
+        goodbye = Message(self._topics.of("connection"), self._says.connection(online=False), retain=True)
+        with contextlib.suppress(UplinkError):  # the will says the same
+            self._publish(goodbye)
+        await self._leave()
+        self.status.left_at_s = self._now_s()
 
     async def _rest(self) -> None:
         """Until something changes, or something becomes due by the clock."""
@@ -282,11 +286,8 @@ class Uplink:
 
     def _send_rows(self, from_seq: int, to_seq: int, rows: Sequence[StoredFact]) -> None:
         made = batches(rows, self._ports.renderer.event)
-        try:
-            tokens = [self._publish(Message(self._topics.events(batch.fact_class), batch.payload)) for batch in made]
-        except UplinkError:
-            self._box.backlog.add(from_seq, to_seq)
-            raise
+        # What fails here ends the connection; the next one begins with everything that is not safely away.
+        tokens = [self._publish(Message(self._topics.events(batch.fact_class), batch.payload)) for batch in made]
         self._box.sent(from_seq, to_seq, tokens)
         self.status.facts_sent += len(rows)
         if not tokens:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 Start = Callable[[str, Coroutine[Any, Any, None]], None]
 WATCHDOG_S = 30.0
-UPLINK_NUMBERS = ("connected", "connects", "facts_sent", "messages_sent", "acked_seq", "backlog")
+UPLINK_NUMBERS = ("connected", "connects", "facts_sent", "messages_sent", "acked_seq")
 RESTART_S = 1.0  # the answer leaves first; systemd starts us again
 FATAL_EXIT = 74  # EX_IOERR: systemd starts us again, the journal is read anew
 
@@ -393,6 +393,7 @@ class Gateway:
         if self.bridge is not None:
             status = self.bridge.uplink.status
             uplink = {name: getattr(status, name) for name in UPLINK_NUMBERS}
+            uplink["backlog"] = self.journal.last_seq - self.journal.acked_seq
         return gateway_samples(self.health, self.runtime, uplink)
 
     def _uplink_cause(self) -> str:

@@ -185,8 +185,12 @@ class MemoryLink:
             self.listener.disconnected(reason)
 
     async def disconnect(self) -> None:
-        if self in self.broker.links:
-            self.broker.links.remove(self)
+        """Clean: what was published before arrives, no acknowledgement comes back, no will is published."""
+        if self not in self.broker.links:
+            return
+        self.broker.links.remove(self)
+        while self.up and not self.broker.stalled:
+            self.broker.take(self.up.popleft()[1])
 
 
 class PlatformEnd:

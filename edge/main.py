@@ -5,34 +5,29 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-import json
 import os
 import random
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from cloud_bridge.settings import UplinkSettings
-from devices.registry import discoverers, driver_info
+from devices.registry import discoverers
 from devices.transport import open_stream
 from edge import bridge
 from edge.access import Access
 from edge.access.enrolment import Enrolment, EnrolmentPorts
 from edge.clock import SystemClock
 from edge.core.engine import Engine
-from edge.core.errors import JournalError, SettingsError
+from edge.core.errors import JournalError
 from edge.core.facts import Restarted
 from edge.core.instant import TimeQuality
 from edge.core.localtime import is_open
 from edge.core.observation import DeviceState, DeviceStatus
-from edge.core.plain import PlainError, build
-from edge.core.shelf import Calibration, CellKey
-from edge.core.site import Site, load_site
 from edge.crashes import SAFE_MODE_S, CrashLog, SafeMode
 from edge.discovery import Discovery
 from edge.doors import Doors
@@ -41,19 +36,19 @@ from edge.frugal import be_frugal, give_back_now_and_then
 from edge.health import Health, Notifier
 from edge.installation import Installation, kept_site
 from edge.jobs import Jobs
-from edge.journal import Journal, JournalSettings, Kept, Store, ThreadWriter
+from edge.journal import Journal, Kept, Store, ThreadWriter
 from edge.journal.log import open_store
 from edge.logbook import Logbook
 from edge.machine import machine_identity
 from edge.metrics import Sample, gateway_samples
 from edge.network import MachineNetwork, SystemBus
+from edge.plan import Plan, read_plan
 from edge.recordings import Recordings
 from edge.runtime import Runtime
-from edge.settings import ApiSettings, DeviceEntry, GatewaySettings, SettingsFile
 from edge.sole import hold
 from edge.store_engine import make_engine
 from edge.supervisor import Supervisor
-from edge.updating import make_rollout, signed_floor_us, update_paths
+from edge.updating import make_rollout, signed_floor_us
 from edge.way_out import WayOut
 
 if TYPE_CHECKING:
@@ -64,85 +59,6 @@ WATCHDOG_S = 30.0
 UPLINK_NUMBERS = ("connected", "connects", "facts_sent", "messages_sent", "acked_seq")
 RESTART_S = 1.0  # the answer leaves first; systemd starts us again
 FATAL_EXIT = 74  # EX_IOERR: systemd starts us again, the journal is read anew
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything a start needs, checked before anything is opened."""
-
-    file: SettingsFile
-    site: Site
-    journal: JournalSettings
-    api: ApiSettings
-    devices: tuple[tuple[DeviceEntry, Any], ...]
-    calibrations: dict[CellKey, Calibration]
-    uplink: UplinkSettings
-    state_dir: Path
-    updates: bool = False
-
-
-def read_plan(path: Path) -> Plan:
-    """Read and check settings and planogram. Raises SettingsError or SiteError."""
-    file = SettingsFile(path)
-    gateway = file.section("gateway", GatewaySettings)
-    state_dir = file.resolve(gateway.state_dir)
-    journal = file.section("journal", JournalSettings)
-    plan = Plan(
-        file=file,
-        site=load_site(read_json(file.resolve(gateway.planogram), "gateway.planogram")),
-        journal=_journal_in(state_dir, journal),
-        api=file.section("api", ApiSettings),
-        devices=tuple((entry, _device_settings(file, entry)) for entry in file.devices()),
-        calibrations=_calibrations(file.resolve(gateway.calibration)) if gateway.calibration else {},
-        uplink=bridge.uplink_settings(file),
-        state_dir=state_dir,
-        updates=update_paths(file) is not None,
-    )
-    plan.api.check()
-    file.check_sections()
-    return plan
-
-
-def _journal_in(state_dir: Path, journal: JournalSettings) -> JournalSettings:
-    names = {name: getattr(journal, name) for name in JournalSettings.__slots__}
-    return JournalSettings(**{**names, "path": str(state_dir / Path(journal.path).name)})
-
-
-@dataclass(frozen=True, slots=True)
-class CellRow:
-    """One entry of the calibration file: grams = (counts - zero_counts) / counts_per_g."""
-
-    device: str
-    cell: int
-    zero_counts: float
-    counts_per_g: float
-
-
-def _calibrations(path: Path) -> dict[CellKey, Calibration]:
-    rows = read_json(path, "gateway.calibration")
-    try:
-        cells = [build(CellRow, row, f"[{index}]") for index, row in enumerate(rows)]
-    except (PlainError, TypeError) as error:
-        raise SettingsError(str(path), "gateway.calibration", str(error), "a list of cells") from None
-    return {(row.device, row.cell): Calibration(row.zero_counts, row.counts_per_g) for row in cells}
-
-
-def read_json(path: Path, key: str) -> Any:
-    """A JSON file that a person wrote. Raises SettingsError naming file, place and what is expected."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(str(path), key, "missing", "a JSON file") from None
-    except (OSError, ValueError) as error:
-        raise SettingsError(str(path), key, str(error), "valid JSON in UTF-8") from None
-
-
-def _device_settings(file: SettingsFile, entry: DeviceEntry) -> Any:
-    try:
-        info = driver_info(entry.kind)
-    except PlainError as error:
-        raise SettingsError(str(file.path), f"device {entry.id}: {error.key}", error.value, error.expected) from None
-    return file.convert(f"device {entry.id}: settings", info.settings, entry.settings)
 
 
 class Gateway:
@@ -181,7 +97,7 @@ class Gateway:
         self.enrolment = self._enrolment()
         self.network = MachineNetwork(SystemBus(), self.journal)
         self.jobs = Jobs()
-        self.rollout = make_rollout(self, self._store_open) if plan.updates else None
+        self.rollout = make_rollout(self, plan.state_dir, self._store_open) if plan.updates else None
         self.certificates = self._certify() if plan.api.https else None
         self.port = self.listener.getsockname()[1]
 

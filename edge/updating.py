@@ -20,7 +20,6 @@ from edge.updates.settings import UpdatePaths, UpdateSettings
 if TYPE_CHECKING:
     from edge.access import Access
     from edge.installation import Installation
-    from edge.main import Plan
     from edge.runtime import Runtime
     from edge.updates.slots import Trial
     from edge.updates.updater import Updater
@@ -85,13 +84,12 @@ def _install_model(state: Path, manifest: Path) -> str:
 class Served(Protocol):
     """What the rollout uses of a gateway (`edge.main.Gateway`)."""
 
-    plan: Plan
     runtime: Runtime
     installation: Installation
     access: Access
 
 
-def make_rollout(gateway: Served, store_open: Callable[[], bool]) -> UpdateRollout:
+def make_rollout(gateway: Served, state_dir: Path, store_open: Callable[[], bool]) -> UpdateRollout:
     """The gateway's share, over its journal, audit and drivers."""
     runtime = gateway.runtime
     ports = RolloutPorts(
@@ -103,4 +101,4 @@ def make_rollout(gateway: Served, store_open: Callable[[], bool]) -> UpdateRollo
         driver=gateway.installation.driver,
         store_open=store_open,
     )
-    return UpdateRollout(Exchange(gateway.plan.state_dir / "updates"), ports)
+    return UpdateRollout(Exchange(state_dir / "updates"), ports)

@@ -10,7 +10,7 @@ from typing import Any
 from edge.core.errors import SettingsError
 from edge.core.presence import Profile, load_profile
 from edge.core.site import Site, load_site
-from edge.main import read_json
+from edge.plan import read_json
 from edge.replay import Comparison, Setting, compare, reads_of_tap
 from edge.store_engine import identity_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edge.cli.client import Client
 
 if TYPE_CHECKING:
-    from edge.demo.play import Cast
+    from edge.demo.cast import Cast
 
 OF_A_ZONE: Final = 2
 VALUE_MINOR: Final = 100

@@ -6,199 +6,26 @@ the platform's database, the simulator's truth) and compares at the end.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import selectors
 import shutil
 import signal
-import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import typer
 
-from edge.core.errors import GatewayError, SettingsError
+from edge.core.errors import SettingsError
 from edge.demo.access import claim_own
+from edge.demo.cast import Cast, DemoError
 from edge.demo.config import gateway_toml
-from edge.demo.offers import cheats_that_worked, open_offers, phones_said
+from edge.demo.offers import cheats_that_worked, open_offers
+from edge.demo.stage import Stage
 
-READY_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 15.0
-MAIN = "import sys; from edge.cli import main; sys.argv[0] = 'smartstore'; main()"
-
-
-class DemoError(GatewayError):
-    """A process of the demo that did not do its part; its log is named."""
-
-    hint = "Read the named log; run `smartstore doctor` for what this machine lacks."
-
-
-@dataclass
-class Cast:
-    """The processes of the demo, started in order and stopped in reverse."""
-
-    directory: Path
-    started: list[tuple[str, subprocess.Popen[str]]] = field(default_factory=list)
-
-    def start(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> dict[str, Any]:
-        """Start a process and wait for the JSON line that says it is ready. Raises DemoError naming its log."""
-        log = self.directory / f"{name}.log"
-        with log.open("w", encoding="utf-8") as errors:
-            process = subprocess.Popen(
-                [sys.executable, *arguments],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                stdin=subprocess.DEVNULL,
-                text=True,
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,  # Ctrl-C is for the demo, which then stops the others in order
-            )
-        self.started.append((name, process))
-        return self._ready(name, process, log)
-
-    def smartstore(self, name: str, *arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
-        """Start a `smartstore` command, by this interpreter."""
-        return self.start(name, ["-c", MAIN, *arguments], environment)
-
-    def _ready(self, name: str, process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
-        assert process.stdout is not None
-        line = read_line(process.stdout, READY_TIMEOUT_S)
-        with contextlib.suppress(ValueError):
-            told = json.loads(line)
-            if isinstance(told, dict) and told.get("ready"):
-                return told
-        tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-        said = " / ".join(tail) or line.strip() or "nothing"
-        raise DemoError(f"{name} did not get ready (exit code {process.poll()}); it said: {said} (log: {log})")
-
-    def stop(self, name: str) -> None:
-        """Stop one process, kindly first."""
-        for index, (started, process) in enumerate(self.started):
-            if started == name:
-                del self.started[index]
-                end(process)
-                return
-
-    def stop_all(self) -> None:
-        """Stop everything that still runs, last started first."""
-        while self.started:
-            end(self.started.pop()[1])
-
-    def dead(self) -> str:
-        """Name of a process that ended by itself, "" while all live."""
-        return next((name for name, process in self.started if process.poll() is not None), "")
-
-
-def read_line(stream: IO[str], timeout_s: float) -> str:
-    """The first line of a pipe, "" when it does not come in time."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        return stream.readline() if selector.select(timeout_s) else ""
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """SIGTERM, and SIGKILL for who does not listen."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A database of another process, read-only."""
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
-        yield database
-
-
-@dataclass(slots=True)
-class Stage:
-    """The running demo and the ways to look at it."""
-
-    directory: Path
-    api: str = ""
-    token: str = ""  # of a script that may look
-
-    @property
-    def truth(self) -> dict[str, Any]:
-        """The simulator's own export."""
-        return json.loads((self.directory / "truth.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-
-    def product_names(self) -> dict[str, str]:
-        """GTIN → name, by the store's planogram."""
-        site = json.loads((self.directory / "site.json").read_text(encoding="utf-8"))
-        return {product["gtin"]: product["name"] for product in site["products"]}
-
-    def platform_rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Rows of the platform's database; none while it is being made."""
-        try:
-            with reading(self.directory / "platform.db") as database:
-                return database.execute(query).fetchall()
-        except sqlite3.OperationalError:
-            return []
-
-    def platform_stock(self) -> dict[tuple[str, str], int]:
-        """(shelf, GTIN) → the count that the platform knows."""
-        return {(s, g): n for s, g, n in self.platform_rows("SELECT shelf, gtin, on_hand FROM stock")}
-
-    def true_stock(self) -> dict[tuple[str, str], int]:
-        """(shelf, GTIN) → the count that is so."""
-        return {(row["shelf"], row["gtin"]): row["count"] for row in self.truth["on_hand"]}
-
-    def mismatches(self) -> list[tuple[str, str, int, int | None]]:
-        """(shelf, GTIN, true, known) wherever the platform is wrong; an item that is nowhere must be known as 0."""
-        known, truth = self.platform_stock(), self.true_stock()
-        pairs = sorted(known.keys() | truth.keys())
-        return [(*pair, truth.get(pair, 0), known.get(pair)) for pair in pairs if truth.get(pair, 0) != known.get(pair)]
-
-    def committed(self) -> tuple[str, set[int]]:
-        """Epoch and every seq that the gateway's journal ever committed."""
-        with reading(self.directory / "var" / "journal.db") as journal:
-            meta = dict(journal.execute("SELECT key, value FROM meta").fetchall())
-            stored = {seq for (seq,) in journal.execute("SELECT seq FROM fact")}
-        last = max(stored, default=0)
-        return json.loads(meta["epoch"]), set(range(1, last + 1))
-
-    def summary(self, seconds: float) -> dict[str, Any]:
-        """The demo in figures."""
-        epoch, committed = self.committed()
-        received = self.platform_rows(
-            f"SELECT event.seq, event.fact FROM event JOIN stream ON stream.id = stream WHERE epoch = '{epoch}'"
-        )
-        have = {seq for seq, _ in received}
-        top = max(have, default=0)
-        truth = self.truth
-        facts = Counter(fact for _, fact in received)
-        devices = json.loads((self.directory / "devices.json").read_text(encoding="utf-8"))
-        return {
-            "seconds": seconds,
-            "facts": dict(sorted(facts.items())),
-            "devices": dict(sorted(Counter(device["kind"] for device in devices).items())),
-            "facts_committed": len(committed),
-            "platform_received": len(have),
-            "platform_gaps": len(set(range(1, top + 1)) - have),
-            "facts_lost": len(committed - have),
-            "stock_compared": len(self.true_stock()),
-            "stock_mismatches": len(self.mismatches()),
-            "mismatches": [list(row) for row in self.mismatches()],
-            "crossings_true": sum(door["in"] + door["out"] for door in truth["crossings"].values()),
-            "crossings_counted": facts["footfall.Occupancy"],  # one for each crossing
-            "phones": phones_said(self.directory),
-        }
 
 
 def run_demo(seconds: float | None, seed: int, summary: Path | None, directory: Path | None, as_json: bool) -> int:

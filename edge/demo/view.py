@@ -22,7 +22,7 @@ from edge.demo.offers import in_words
 from edge.demo.telling import row
 
 if TYPE_CHECKING:
-    from edge.demo import Stage
+    from edge.demo.stage import Stage
 
 KEPT_FACTS = 100
 FACTS_MIN = 4

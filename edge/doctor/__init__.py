@@ -19,7 +19,7 @@ from edge.updating import update_paths
 
 if TYPE_CHECKING:
     from cloud_bridge.settings import Endpoint, UplinkSettings
-    from edge.main import Plan
+    from edge.plan import Plan
 
 __all__ = ["Finding", "Grade", "examine", "report"]
 ROOT = Path("/")
@@ -30,7 +30,7 @@ def examine(config: Path | None, root: Path = ROOT) -> list[Finding]:
     findings = [*machine.software(), *machine.clock(), *machine.hardware(root), *machine.network(root)]
     if config is None:
         return findings
-    from edge.main import read_plan  # noqa: PLC0415 (drivers are imported only when there are settings to check)
+    from edge.plan import read_plan  # noqa: PLC0415 (drivers are imported only when there are settings to check)
 
     try:
         plan = read_plan(config)

@@ -18,7 +18,7 @@ from edge.core.instant import US_PER_S, Instant, TimeQuality
 from edge.core.ports import Commit
 from edge.journal import InlineWriter, Journal, JournalSettings
 from edge.journal.log import open_store
-from edge.main import machine_identity
+from edge.machine import machine_identity
 
 QUARTER_S = 900
 OPENS_H, CLOSES_H = 9, 21

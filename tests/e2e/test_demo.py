@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.demo import Stage
 from edge.demo.offers import phones_said
-from edge.demo.play import Stage
 from tests.e2e.support import Store, wait_until
 
 TAKEN_UNSEEN = 2

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from edge.core.facts import ZoneHeat
-from edge.main import Gateway, read_plan
+from edge.main import Gateway
+from edge.plan import read_plan
 
 
 def prepare(folder: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 
 from edge.journal import JournalSettings
 from edge.journal.log import open_store
-from edge.main import read_plan
+from edge.plan import read_plan
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -162,6 +162,21 @@ def test_junk_samples_and_vibration_are_no_events() -> None:
     assert moves(rig.run(8, force_g=shaken)) == [(A, -1)]
 
 
+def test_a_pick_is_counted_while_a_compressor_shakes_all_lanes_and_this_one_most() -> None:
+    rig = Rig(site({f"l{n}": ((n,), (gtin,)) for n, gtin in enumerate((A, B, D))}), [2500.0, 3300.0, 6000.0])
+    rig.run(60)
+    shaken = lambda t_s: [share * math.sin(2 * math.pi * 12.7 * t_s) for share in (13.0, 4.0, 4.0)]  # noqa: E731
+    rig.loads_g[0] -= 250.0
+    assert moves(rig.run(6, force_g=shaken)) == [(A, -1)]
+
+
+def test_a_hand_that_trembles_as_hard_on_one_lane_is_no_rest() -> None:
+    rig = Rig(site({f"l{n}": ((n,), (gtin,)) for n, gtin in enumerate((A, B, D))}), [2500.0, 3300.0, 6000.0])
+    rig.run(60)
+    leaning = lambda t_s: [250.0 + 9.0 * math.sin(2 * math.pi * 12.7 * t_s), 0.0, 0.0]  # noqa: E731
+    assert moves(rig.run(6, force_g=leaning)) == []
+
+
 def test_clipping_and_missing_cells_make_the_shelf_unknown_and_what_happened_meanwhile_is_told() -> None:
     for fault, word in ((SATURATED_HIGH, "saturated"), (NO_READING, "missing")):
         rig = Rig(site(ONE), [2500.0])

@@ -32,6 +32,7 @@ SHAKEN_ROWS: Final = 8
 SHAKEN_FROM: Final = 1.5  # the middle one of several lanes rarely trembles more by chance
 SHAKEN_MAX: Final = 40.0
 SHAKEN_FAR: Final = 3.0  # from here on rest is looked for over
+SHAKEN_ALIKE: Final = 2.5
 SHAKEN_REST_US: Final = 1_500_000
 LEARN_US: Final = 1_200_000
 NOISY_REST_US: Final = 2_400_000  # rest under vibration: this long without a trend
@@ -232,6 +233,11 @@ class Controller:
         middle = float(ratio[self._n // 2]) ** 0.5
         return min(max(1.0, middle / SHAKEN_FROM), SHAKEN_MAX) if math.isfinite(middle) else 1.0
 
+    def _shaken_all_along(self, stop: int, rows: int) -> float:
+        """The least of it over the last `rows`; 1 where it came or went meanwhile: a bump rings out within a second."""
+        levels = [self._shaken(stop - late) for late in (0, rows // 3, 2 * rows // 3)]
+        return min(levels) if max(levels) < SHAKEN_ALIKE * min(levels) else 1.0
+
     def _quiet(self, start: int, stop: int, *, note: bool = False) -> bool:
         """Follow level and noise of the lanes at rest over rows start..stop; False when a lane leaves its rest.
 
@@ -305,7 +311,7 @@ class Controller:
             return None
         rest = self._at_rest(lane, weight_g, t_us, rest_us)
         if rest is None and until_us - self._moved_us[lane] > NOISY_AFTER_US:
-            rest = self._noisy_rest(lane, *self._weights(lane, stop, until_us - LOOK_BACK_US))
+            rest = self._noisy_rest(lane, stop, *self._weights(lane, stop, until_us - LOOK_BACK_US))
         if rest is None:
             return None
         level_g, var_g2, since_us = rest
@@ -392,9 +398,12 @@ class Controller:
         return mean_g, CORRELATED * sd_g * sd_g / n_near, int(t_us[first])
 
     def _noisy_rest(
-        self, lane: int, weight_g: NDArray[np.float64], t_us: NDArray[np.int64]
+        self, lane: int, stop: int, weight_g: NDArray[np.float64], t_us: NDArray[np.int64]
     ) -> tuple[float, float, int] | None:
-        """The same under vibration: larger noise, but no trend; a hand wanders, a compressor does not."""
+        """The same under vibration: larger noise, but no trend; a hand wanders, a compressor does not.
+
+        How much larger is bounded, unless all lanes tremble all the time: no hand does that, and a bump soon rings out.
+        """
         if len(t_us) < 12:
             return None
         first = int(t_us.searchsorted(t_us[-1] - NOISY_REST_US))
@@ -404,7 +413,7 @@ class Controller:
         level_g = float(np.median(last_g))
         off_g = last_g - level_g
         sd_g = 1.4826 * float(np.median(np.abs(off_g)))
-        if sd_g > NOISY_LIMIT * self.noise_sd_g(lane):
+        if sd_g > NOISY_LIMIT * self.noise_sd_g(lane) * self._shaken_all_along(stop, len(last_g)):
             return None
         kept_g = np.clip(off_g, -3.5 * sd_g, 3.5 * sd_g)
         parts = np.array([part.mean() for part in np.array_split(kept_g, 6)])

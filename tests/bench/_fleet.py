@@ -13,6 +13,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tests.bench._packets import take_packet
+
 CONNACK_S = 1.5
 WINDOW = 4
 STALL_S = 30.0  # as the uplink: cloud_bridge.uplink.STALL_S
@@ -98,24 +100,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        while (packet := self._packet()) is not None:
+        while (packet := take_packet(self.buffer)) is not None:
             self._handle(*packet)
-
-    def _packet(self) -> tuple[int, bytes] | None:
-        buffer, size, shift, place = self.buffer, 0, 0, 1
-        while True:
-            if place >= len(buffer):
-                return None
-            size |= (buffer[place] & 0x7F) << shift
-            place += 1
-            if not buffer[place - 1] & 0x80:
-                break
-            shift += 7
-        if len(buffer) < place + size:
-            return None
-        first, rest = buffer[0], bytes(buffer[place : place + size])
-        del buffer[: place + size]
-        return first, rest
 
     def _handle(self, first: int, rest: bytes) -> None:
         kind, store = first & 0xF0, self.store

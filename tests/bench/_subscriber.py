@@ -10,6 +10,8 @@ import socket
 import struct
 import time
 
+from tests.bench._packets import take_packet
+
 _SEQ = re.compile(rb'"seq":"(\d+)"')
 _MONO = re.compile(rb'"seq":"(\d+)".*?"monous":"(\d+)"')
 
@@ -38,28 +40,11 @@ class Subscriber:
 
     def _expect(self, kind: int) -> None:
         while True:
-            packet = self._packet()
+            packet = take_packet(self._buffer)
             if packet is not None:
                 assert packet[0] & 0xF0 == kind, packet[:8]
                 return
             self._buffer += self.socket.recv(1 << 16)
-
-    def _packet(self) -> tuple[int, memoryview] | None:
-        """(first byte, rest) of the next whole packet, None when there is none yet."""
-        buffer, size, shift, place = self._buffer, 0, 0, 1
-        while True:
-            if place >= len(buffer):
-                return None
-            size |= (buffer[place] & 0x7F) << shift
-            place += 1
-            if not buffer[place - 1] & 0x80:
-                break
-            shift += 7
-        if len(buffer) < place + size:
-            return None
-        first, rest = buffer[0], bytes(buffer[place : place + size])
-        del buffer[: place + size]
-        return first, memoryview(rest)
 
     def read_until(self, last_seq: int, limit_s: float) -> None:
         """Read until every seq from 1 to last_seq was seen, or time is up."""
@@ -80,14 +65,14 @@ class Subscriber:
 
     def _take_all(self) -> None:
         acks = bytearray()
-        while (packet := self._packet()) is not None:
+        while (packet := take_packet(self._buffer)) is not None:
             first, rest = packet
             if first & 0xF0 != 0x30:
                 continue
             (n_topic,) = struct.unpack_from("!H", rest)
-            acks += b"\x40\x02" + bytes(rest[2 + n_topic : 4 + n_topic])
-            if self.wants(rest[2 : 2 + n_topic].tobytes()):
-                self._take(rest[4 + n_topic :].tobytes())
+            acks += b"\x40\x02" + rest[2 + n_topic : 4 + n_topic]
+            if self.wants(rest[2 : 2 + n_topic]):
+                self._take(rest[4 + n_topic :])
         if acks:
             self.socket.sendall(acks)
 

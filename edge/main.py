@@ -48,7 +48,7 @@ from edge.runtime import Runtime
 from edge.sole import hold
 from edge.store_engine import make_engine
 from edge.supervisor import Supervisor
-from edge.updating import make_rollout, signed_floor_us
+from edge.updating import make_desk, make_rollout, signed_floor_us
 from edge.way_out import WayOut
 
 if TYPE_CHECKING:
@@ -284,6 +284,7 @@ class Gateway:
             restart=self._restart_soon,
             network=self.network,
             way_out=self.way_out,
+            updates=make_desk(self, self.plan.file),
             fingerprint=self.fingerprint,
             ca_pem=self.certificates.ca_pem if self.certificates else "",
         )

@@ -14,6 +14,7 @@ from edge.core.instant import TimeQuality
 from edge.files import write_json
 from edge.settings import ApiSettings, GatewaySettings, SettingsFile
 from edge.updates.files import Exchange
+from edge.updates.report import LAST, UpdateDesk
 from edge.updates.rollout import RolloutPorts, UpdateRollout
 from edge.updates.settings import UpdatePaths, UpdateSettings
 
@@ -89,6 +90,11 @@ class Served(Protocol):
     access: Access
 
 
+def make_desk(gateway: Served, file: SettingsFile) -> UpdateDesk:
+    """What a technician sees and may ask of the updater."""
+    return UpdateDesk(update_paths(file), lambda: gateway.runtime.journal.get(LAST))
+
+
 def make_rollout(gateway: Served, state_dir: Path, store_open: Callable[[], bool]) -> UpdateRollout:
     """The gateway's share, over its journal, audit and drivers."""
     runtime = gateway.runtime
@@ -97,6 +103,7 @@ def make_rollout(gateway: Served, state_dir: Path, store_open: Callable[[], bool
         audit=gateway.access.audit.add,
         tell=runtime.tell,
         now_us=runtime.clock_us,
+        wall_us=lambda: runtime.clock.now().wall_us,
         devices=lambda: runtime.health.devices,
         driver=gateway.installation.driver,
         store_open=store_open,

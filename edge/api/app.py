@@ -38,6 +38,7 @@ from edge.api import (
     shopper_routes,
     store_routes,
     support,
+    update_routes,
     watch_routes,
 )
 from edge.api import hot as hot_reads
@@ -70,6 +71,7 @@ ROUTERS = (  # asked in this order: what phones ask by the hundred comes first
     network_routes,
     configuration_routes,
     support,
+    update_routes,
     watch_routes,
     console,
 )

@@ -185,6 +185,7 @@ async def health_page(request: Request, here: Here) -> HTMLResponse:
     alarms = [(name, here.health.alarms.get(name, ""), hint_for(name)) for name in document["causes"]]
     lines = here.logbook.rows()[-LOG_LINES:]
     more = {"devices": device_rows(here), "jobs": here.jobs.all()[:JOBS_SHOWN], "lines": list(reversed(lines))}
+    more["updates"] = await here.updates.state()
     return render(request, here, "health", h=document, trouble_rows=trouble, alarms=alarms, up_s=up_s, **more)
 
 

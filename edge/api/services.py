@@ -26,6 +26,7 @@ from edge.network import MachineNetwork
 from edge.recordings import Recordings
 from edge.runtime import Runtime
 from edge.settings import ApiSettings, DeviceEntry
+from edge.updates.report import UpdateDesk
 
 
 class Installed(Protocol):
@@ -150,6 +151,7 @@ class Services:
     restart: Callable[[], None]
     network: MachineNetwork
     way_out: WayOut
+    updates: UpdateDesk
     fingerprint: str = ""
     ca_pem: str = ""
     feed: Feed = field(init=False)

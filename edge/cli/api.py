@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ Ca = typer.Option(None, "--ca", help="The gateway's CA certificate (ca.pem); def
 def register(app: typer.Typer) -> None:
     """Add the commands over the API to the command line."""
     app.command("sign-in")(sign_in)
-    for command in (claim, devices, stock, health, jobs, import_command, export, discover):
+    for command in (claim, devices, stock, health, updates, jobs, import_command, export, discover):
         app.command(command.__name__.removesuffix("_command"))(command)
     audit_app = typer.Typer(help="Who changed what: the hash-chained audit.", invoke_without_command=True)
     audit_app.callback()(audit)
@@ -325,6 +326,50 @@ def health(api: str = Api, token: str = Token, ca: Path | None = Ca, json_: bool
     document = client_of(api, token, ca).health()
     _show(document, json_, ("status", "causes", "summary", "version", "uplink", "time_quality"))
     raise typer.Exit(0 if document["status"] == "ok" else 1)
+
+
+def updates(
+    look: bool = typer.Option(False, "--look", help="Ask the publisher's repository now, not within the hour."),
+    api: str = Api,
+    token: str = Token,
+    ca: Path | None = Ca,
+    json_: bool = Json,
+) -> None:
+    """What runs from which slot, what is wanted and signed, and how the last update ended."""
+    client = client_of(api, token, ca)
+    if look:
+        client.call("POST", path_of("v1", "updates", "look"))
+    document = client.call("GET", path_of("v1", "updates"))
+    if json_:
+        typer.echo(json.dumps(document, ensure_ascii=False))
+        return
+    for name, value in _update_lines(document):
+        typer.echo(f"{name:14} {value or '–'}")
+    if look:
+        typer.echo("looking now; ask again in a minute")
+
+
+def _update_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def at(wall_us: int) -> str:
+        return datetime.fromtimestamp(wall_us / 1e6, UTC).isoformat(timespec="seconds") if wall_us else "never"
+
+    def named(versions: dict[str, str]) -> str:
+        return ", ".join(f"{name}-{version}" for name, version in sorted(versions.items()))
+
+    yield "version", document["version"]
+    for link in ("current", "good", "previous"):
+        yield f"slot {link}", document[link]
+    if not document["repository"]:
+        yield "repository", "none: updates.url is empty, this gateway does not update itself"
+    else:
+        yield "on trial", document["trial"]
+        yield "wanted", named(document["wanted"])
+        yield "newest signed", named(document["available"])
+        yield "looked last", at(document["checked_us"])
+        yield "refused", document["refused"]
+    if last := document["last"]:
+        ended = "well" if last["ok"] else f"{last['reason']}: {last['detail']}"
+        yield "last result", f"{at(last['at_us'])} {last['what']} {last['old'] or 'none'} -> {last['new']}: {ended}"
 
 
 def jobs(

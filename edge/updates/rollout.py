@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from edge.core.errors import DeviceError, DeviceRefused, SettingsError
-from edge.core.fact import Fact
+from edge.core.fact import Fact, JsonValue
 from edge.core.facts import Updated
 from edge.core.observation import DeviceState
 from edge.core.plain import PlainError
@@ -25,6 +25,7 @@ from edge.files import read_table
 from edge.health import DeviceHealth
 from edge.updates.errors import REASONS
 from edge.updates.files import Exchange, Outcome
+from edge.updates.report import LAST
 from edge.updates.versions import GATEWAY, MODEL, check_name, check_version, order, target_of
 
 LOOK_S: Final = 5.0
@@ -50,9 +51,18 @@ class RolloutPorts:
     audit: Callable[[str, str, str, str], Awaitable[object]]  # actor, action, target, detail
     tell: Callable[[Fact], Any]
     now_us: Callable[[], int]
+    wall_us: Callable[[], int]
     devices: Callable[[], Mapping[str, DeviceHealth]]
     driver: Callable[[str], Any]
     store_open: Callable[[], bool]
+
+
+def _kept(outcome: Outcome, at_us: int) -> dict[str, JsonValue]:
+    """An outcome as the console shows it; at_us: wall time at which the gateway learnt of it (µs)."""
+    return {
+        "what": outcome.what, "old": outcome.old, "new": outcome.new, "ok": outcome.ok, "reason": outcome.reason,
+        "detail": outcome.detail[:500], "at_us": at_us,
+    }  # fmt: skip
 
 
 class UpdateRollout:
@@ -112,6 +122,7 @@ class UpdateRollout:
         target = f"{outcome.what}-{outcome.new}" if outcome.new else outcome.what
         action = "update.done" if outcome.ok else f"update.{reason}"
         await self._ports.audit("updater", action, target, outcome.detail or f"from {outcome.old or 'none'}")
+        await self._ports.keyed.put(LAST, _kept(outcome, self._ports.wall_us()))
         detail = ": ".join(filter(None, (reason, outcome.detail)))
         self._ports.tell(
             Updated(

@@ -37,6 +37,8 @@ from edge.runtime import Runtime
 from edge.settings import ApiSettings
 from edge.store_engine import make_engine
 from edge.supervisor import Supervisor
+from edge.updates.report import LAST, UpdateDesk
+from edge.updates.settings import UpdatePaths
 from edge.way_out import WayOut
 
 PIN = "246810 go"
@@ -116,6 +118,7 @@ async def gateway(
     bus: Bus | None = None,
     site: dict[str, Any] | None = None,
     threaded: bool = False,
+    updates: UpdatePaths | None = None,
 ) -> AsyncIterator[Bench]:
     """The whole API over a real runtime; `threaded`: the journal writes as in a store, in its own thread, by groups."""
     clock = HandClock()
@@ -154,6 +157,7 @@ async def gateway(
         restart=lambda: restarts.append(clock.now_us),
         network=MachineNetwork(bus or NoBus(), journal),
         way_out=WayOut(journal, UplinkSettings, lambda: restarts.append(0)),
+        updates=UpdateDesk(updates, lambda: journal.get(LAST)),
     )
     async with asyncio.TaskGroup() as group:
         installation.start(group)

@@ -70,6 +70,7 @@ class Gateway:
             audit=self.note,
             tell=self.facts.append,
             now_us=lambda: self.time_us,
+            wall_us=lambda: 1_790_000_000_000_000 + self.time_us,
             devices=lambda: self.devices,
             driver=self.drivers.get,
             store_open=lambda: self.is_open,

@@ -100,8 +100,8 @@ class ReaderField:
         self._decay = np.zeros(0)
         none = np.zeros(0, np.int64)
         self._reads = Reads(none, none, none, none)
-        self._late: list[tuple[int, int, int, int]] = []
-        """Reads (t, tag, antenna, level) of tags that came into view within the current block."""
+        self._late: dict[int, list[tuple[int, int, int, int]]] = {}
+        """Reads (t, tag, antenna, level) of tags that came into view within the current block, by tag."""
         self._gone: list[tuple[int, int]] = []
         """(t, tag): reads of the current block that do not happen, since the tag went."""
         self._covered_us = 0
@@ -140,15 +140,15 @@ class ReaderField:
         decay = math.exp(-profile.round_us / 1e6 / tau_s)
         kick = profile.fade_sd_logit * math.sqrt(1.0 - decay * decay)
         margin = (mean_dbm - profile.wake_dbm - float(self._handicap_db[antenna])) / profile.slope_db
-        round_us = t0_us - t0_us % profile.round_us + antenna * self._slot_us
-        while round_us < self._covered_us:
+        late = self._late.setdefault(tag, [])
+        first_us = t0_us - t0_us % profile.round_us + antenna * self._slot_us
+        for round_us in range(first_us, self._covered_us, profile.round_us):
             fade = decay * fade + kick * chance.gauss(0.0, 1.0)
             if chance.random() * (1.0 + math.exp(-margin - fade)) < 1.0:
                 t_us = round_us + int(chance.random() * self._slot_us)
                 if t_us >= t0_us:
                     level = mean_dbm + FADE_DB_PER_LOGIT * fade + chance.gauss(0.0, 0.8)
-                    self._late.append((t_us, tag, antenna, 50 * round(2.0 * level)))
-            round_us += profile.round_us
+                    late.append((t_us, tag, antenna, 50 * round(2.0 * level)))
         self._append(tag, antenna, mean_dbm, fade, decay)
         return fade
 
@@ -163,9 +163,11 @@ class ReaderField:
 
     def _patch(self) -> None:
         """Apply what came and went since the block was drawn."""
-        if not self._gone and not self._late:
+        late = [read for reads in self._late.values() for read in reads]
+        self._late.clear()
+        if not self._gone and not late:
             return
-        since_us = min(read[0] for read in (*self._gone, *self._late))  # what was read before stays as it is
+        since_us = min(read[0] for read in (*self._gone, *late))  # what was read before stays as it is
         split = int(self._reads.t_us.searchsorted(since_us))
         before, reads = _taken(self._reads, slice(0, split)), _taken(self._reads, slice(split, None))
         if self._gone:
@@ -174,11 +176,10 @@ class ReaderField:
                 keep &= (reads.tag != tag) | (reads.t_us < t_us)
             reads = _taken(reads, np.flatnonzero(keep))
             self._gone.clear()
-        if self._late:
-            t_us, tag, antenna, level = np.array(self._late, np.int64).T
+        if late:
+            t_us, tag, antenna, level = np.array(late, np.int64).T
             reads = _joined(reads, Reads(t_us, tag, self._ports[antenna], level))
             reads = _taken(reads, np.argsort(reads.t_us, kind="stable"))
-            self._late.clear()
         self._reads = _joined(before, reads)
 
     def cover(self, t_us: int, keep_us: int | None = None) -> None:
@@ -219,8 +220,8 @@ class ReaderField:
         self._tag, self._antenna = self._tag[keep], self._antenna[keep]
         self._mean, self._fade, self._decay = self._mean[keep], self._fade[keep], self._decay[keep]
         self._gone.append((t_us, tag))
-        if self._late:
-            self._late = [read for read in self._late if read[1] != tag or read[0] < t_us]
+        if late := self._late.get(tag):
+            self._late[tag] = [read for read in late if read[0] < t_us]
 
     def _redraw(self, t_us: int) -> None:
         self._patch()

@@ -425,8 +425,9 @@ class Fusion:
         if not pair.levels:
             return NO_STRANGERS
         unit_g, masses = self.plan.unit_mass_g(pair.gtin), list[float]()
+        belong = self.plan.on_lanes(pair.shelf)
         for other in self.on_shelf[pair.shelf]:
-            if other.tags > 0 and not self.plan.on_lane(pair.shelf, other.gtin):
+            if other.gtin not in belong and other.tags > 0:
                 mass_g = self.plan.unit_mass_g(other.gtin)
                 masses += [mass_g / unit_g if unit_g > 0 else 0.0] * other.tags
         return Strangers.of(masses, len(self.plan.lanes(pair.shelf))) if masses else NO_STRANGERS

@@ -301,10 +301,13 @@ class Ledger:
     def _rest(self, step: Step, gtin: str, now_us: int, unseen: dict[str, float]) -> Pmf:
         """`unseen` keeps by product what `_unseen` said, as long as no step changes."""
         weights: Pmf = {}
-        total, fade = step.none, step.fade(now_us)
+        total, fade, used = step.none, step.fade(now_us), step.used
         for h in step.hypotheses:
-            rest, weight = step.remaining(h), h.weight
-            if rest:
+            weight, quantity = h.weight, h.quantity
+            rest = quantity - used.get(h.gtin, 0) if used else quantity
+            if rest * quantity <= 0:  # see `Step.remaining`
+                rest = 0
+            else:
                 share = unseen.get(h.gtin)
                 if share is None:
                     share = unseen[h.gtin] = self._unseen(h.gtin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edge.core.fact import JsonValue
@@ -21,7 +21,7 @@ from edge.core.inventory.pmf import (
     counted,
     mode,
     not_negative,
-    quantile,
+    quantiles,
     weighted,
 )
 from edge.core.inventory.trust import HALVING_US, STUBBORN_HALVING_US, STUBBORN_SHARE
@@ -80,12 +80,19 @@ class Tag:
 
     def odds_at(self, now_us: int) -> float:
         """Odds now that the belief is wrong: they fade while the belief stays."""
-        age_us = now_us - self.odds_us
-        if age_us <= 0:
-            return self.odds
-        soon: float = (1.0 - self.stubborn) * 0.5 ** (age_us / HALVING_US)
-        late: float = self.stubborn * 0.5 ** (age_us / STUBBORN_HALVING_US)
-        return self.odds * (soon + late)
+        return odds_of((self,), now_us)[0]
+
+
+def odds_of(tags: Iterable[Tag], now_us: int) -> list[float]:
+    """`Tag.odds_at` of several tags: most of what fusion computes is this."""
+    found = []
+    for tag in tags:
+        odds, age_us = tag.odds, now_us - tag.odds_us
+        if age_us > 0:
+            stubborn = tag.stubborn
+            odds *= (1.0 - stubborn) * 0.5 ** (age_us / HALVING_US) + stubborn * 0.5 ** (age_us / STUBBORN_HALVING_US)
+        found.append(odds)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,26 +198,26 @@ class Pair:
 
     def settle(self, now_us: int) -> None:
         """Drop doubts that have faded."""
-        for epc in [epc for epc, tag in self.soft.items() if tag.odds_at(now_us) < SETTLED_ODDS]:
-            del self.soft[epc]
-            self.sure += 1
-        for epc in [epc for epc, tag in self.ghosts.items() if tag.odds_at(now_us) < SETTLED_ODDS]:
-            del self.ghosts[epc]
+        for held in (self.soft, self.ghosts):
+            odds = odds_of(held.values(), now_us)
+            if not odds or min(odds) >= SETTLED_ODDS:
+                continue
+            for epc in [epc for epc, one in zip(held, odds, strict=True) if one < SETTLED_ODDS]:
+                del held[epc]
+                self.sure += held is self.soft
 
     def tag_pmf(self, now_us: int) -> Pmf:
         """Distribution of the tagged items here, by what the tags say."""
         certain, fewer, more = self.sure, TAG_RESIDUAL * self.sure, 0.0
         doubtful: list[float] = []
-        for tag in self.soft.values():
-            odds = tag.odds_at(now_us)
+        for odds in odds_of(self.soft.values(), now_us):
             here = 1.0 / (1.0 + odds)
             if here >= 1.0 - LUMPED_BELOW:
                 certain += 1
                 fewer += 1.0 - here
             else:
                 doubtful.append(here)
-        for tag in self.ghosts.values():
-            odds = tag.odds_at(now_us)
+        for odds in odds_of(self.ghosts.values(), now_us):
             here = odds / (1.0 + odds)
             if here <= LUMPED_BELOW:
                 more += here
@@ -248,21 +255,25 @@ class Pair:
         # the own estimate never rules out what the scale says outright
         near = range(max(0, peak - 2), peak + 3)
         out = blended(out, dict.fromkeys(near, 1.0 / len(near)), 0.01)
-        density = 1.0 / (sd * math.sqrt(2.0 * math.pi))
+        density = (1.0 - tail) / (sd * math.sqrt(2.0 * math.pi))
+        foreign, exp = tail / FOREIGN_SPAN, math.exp
 
         def likelihood(n: int) -> float:
-            fits = sum(share * math.exp(-0.5 * ((n + more - mean) / sd) ** 2) for more, share in strangers.loads)
-            return (1.0 - tail) * density * fits + tail / FOREIGN_SPAN
+            fits = 0.0
+            for more, share in strangers.loads:
+                fits += share * exp(-0.5 * ((n + more - mean) / sd) ** 2)
+            return density * fits + foreign
 
         return weighted(out, likelihood)
 
 
 def estimate(pmf: Pmf, previous: int | None) -> Estimate:
     """The numbers to publish. Of two nearly equal values the one already published stays: it must not flicker."""
+    if len(pmf) == 1:
+        ((on_hand, confidence),) = pmf.items()
+        return Estimate(on_hand, on_hand, on_hand, confidence)
     on_hand = mode(pmf)
     if previous is not None and previous != on_hand and pmf.get(previous, 0.0) >= 0.9 * pmf[on_hand]:
         on_hand = previous
-    if len(pmf) == 1:
-        return Estimate(on_hand, on_hand, on_hand, pmf[on_hand])
-    low, high = min(quantile(pmf, 0.05), on_hand), max(quantile(pmf, 0.95), on_hand)
-    return Estimate(on_hand, low, high, pmf.get(on_hand, 0.0))
+    low, high = quantiles(pmf, (0.05, 0.95))
+    return Estimate(on_hand, min(low, on_hand), max(high, on_hand), pmf.get(on_hand, 0.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from edge.core.inventory.ledger import Mass
 from edge.core.site import AntennaRole, Site
 
@@ -15,6 +17,7 @@ class Plan:
         self._antennas = {a.shelf for r in site.readers for a in r.antennas if a.role is AntennaRole.SHELF}
         self._lanes: dict[str, dict[str, tuple[str, ...]]] = {}
         self._on_lanes: dict[str, set[str]] = {}
+        self._single_lanes: dict[tuple[str, str], int] = {}
         for lane in site.lanes:
             products = lane.gtins or site.shelf_by_id[lane.shelf].products
             self._lanes.setdefault(lane.shelf, {})[lane.id] = products
@@ -42,10 +45,18 @@ class Plan:
         """Whether a lane of the shelf is meant for this product."""
         return gtin in self._on_lanes.get(shelf, ())
 
+    def on_lanes(self, shelf: str) -> Set[str]:
+        """The products that the lanes of a shelf are meant for."""
+        return self._on_lanes.get(shelf, frozenset())
+
     def single_lanes(self, shelf: str, gtin: str) -> int:
         """How many lanes carry this product and no other; 0 where one that carries it is mixed."""
-        lanes = [products for products in self.lanes(shelf).values() if gtin in products]
-        return len(lanes) if all(len(products) == 1 for products in lanes) else 0
+        found = self._single_lanes.get((shelf, gtin))
+        if found is None:
+            lanes = [products for products in self.lanes(shelf).values() if gtin in products]
+            found = len(lanes) if all(len(products) == 1 for products in lanes) else 0
+            self._single_lanes[shelf, gtin] = found
+        return found
 
     def over_lane(self, shelf: str, gtin: str) -> bool:
         """Whether a lane would show this product: its own, or, for a stranger, where lanes carry all of the shelf."""

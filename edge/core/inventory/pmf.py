@@ -7,7 +7,7 @@ They are values: nobody changes one in place, so a function may give back what i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 Pmf = dict[int, float]
 PRUNE_BELOW = 1e-7
@@ -23,6 +23,8 @@ def normalized(weights: Pmf) -> Pmf:
     if min(weights.values()) < least:
         weights = {value: weight for value, weight in weights.items() if weight >= least}
         total = sum(weights.values())
+    if total == 1.0:
+        return weights
     return {value: weight / total for value, weight in weights.items()}
 
 
@@ -101,12 +103,18 @@ def mode(pmf: Pmf) -> int:
 
 def quantile(pmf: Pmf, share: float) -> int:
     """Smallest value with at least this share of the probability at or below it."""
+    return quantiles(pmf, (share,))[0]
+
+
+def quantiles(pmf: Pmf, shares: Sequence[float]) -> list[int]:
+    """The quantiles of these ascending shares."""
+    found: list[int] = []
     reached = 0.0
     for value in sorted(pmf):
         reached += pmf[value]
-        if reached >= share - 1e-9:
-            return value
-    return max(pmf)
+        while len(found) < len(shares) and reached >= shares[len(found)] - 1e-9:
+            found.append(value)
+    return found + [max(pmf)] * (len(shares) - len(found))
 
 
 def mean(pmf: Pmf) -> float:

@@ -72,7 +72,7 @@ class Activity:
                 self.connected[index] = connected
 
     def update(self, now_us: int, tags_at: NDArray[np.int64]) -> None:
-        """Follow the rates up to now; tags_at (places,) is how many tags are believed to be where."""
+        """Follow the rates up to now; tags_at (places,) tells the tags at each place. Next comes `find_blind`."""
         elapsed_s = 0.0 if self._updated_us is None else (now_us - self._updated_us) / US_PER_S
         self._updated_us = now_us
         if elapsed_s <= 0 or not len(self.short):
@@ -85,7 +85,6 @@ class Activity:
         self.heard_s[learning] = np.minimum(self.heard_s[learning] + elapsed_s, LONG_S)
         gain = np.where(learning, elapsed_s / np.maximum(self.heard_s, elapsed_s), 0.0)
         self.long += (rate - self.long) * np.minimum(gain, 1.0)
-        self.find_blind()
 
     def _find_silent(self, now_us: int, tags_at: NDArray[np.int64]) -> None:
         silence_us = now_us - self.last_read_us
@@ -107,7 +106,7 @@ class Activity:
         works = self.reader_up & self.connected & ~self.silent & (self.last_read_us >= 0)
         self.blind[:n] = np.bincount(place, works, n) == 0
         short, long = np.bincount(place, self.short, n), np.bincount(place, self.long, n)
-        self.log_activity[:n] = np.log(np.clip((short + 0.1) / (long + 0.1), 0.02, 8.0))
+        self.log_activity[:n] = np.log(np.minimum(np.maximum((short + 0.1) / (long + 0.1), 0.02), 8.0))
 
     def state(self, antenna: int) -> AntennaState:
         """The state of one antenna."""

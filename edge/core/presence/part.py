@@ -180,7 +180,7 @@ class Presence:
             count = _joined([batch.count for batch in batches])
             self.counts.reads += len(antennas)
             good = (antennas >= 0) & (seen_us >= now_us - STALE_US)
-            if not good.all():
+            if np.count_nonzero(good) < len(good):
                 self.counts.unplanned += int((antennas < 0).sum())
                 self.counts.stale += int(((antennas >= 0) & ~good).sum())
                 epc, antennas, rssi_cdbm, count = epc[good], antennas[good], rssi_cdbm[good], count[good]
@@ -201,8 +201,8 @@ class Presence:
         self._tracks.grow(self._table.capacity)
         places = self._places.place_of_antenna[antennas]
         self._tracks.read_us[rows] = now_us
-        tracked = self._tracks.tracked[rows]
-        if not tracked.all() or self._table.n_rows != known_rows:
+        tracked = self._tracks.tracked.take(rows)
+        if np.count_nonzero(tracked) < len(rows) or self._table.n_rows != known_rows:
             yield from self._meet(rows[~tracked], places[~tracked], now_us)
             tracked = self._tracks.tracked[rows] & (rows >= 0)
             self.counts.refused += int((rows < 0).sum())

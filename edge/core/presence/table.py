@@ -67,7 +67,7 @@ class TagTable:
             return np.array([self._add_wide(key.tobytes()) for key in epc], np.int32)
         keys = pack_keys(epc)
         rows = self._find(keys)
-        missing = np.flatnonzero(rows < 0)
+        missing = (rows < 0).nonzero()[0]
         if len(missing):
             new = distinct(keys[missing].view("V16").ravel()).view(np.uint64).reshape(-1, 2)
             self._insert(new)
@@ -127,20 +127,20 @@ class TagTable:
 
     def _find(self, keys: NDArray[np.uint64]) -> Rows:
         slots = self._slots(keys)
-        rows = self._index[slots]
-        stored = self.keys[rows]  # -1 reads the last row; the sign of `rows` rules it out
+        rows = self._index.take(slots)
+        stored = self.keys.take(rows, axis=0)  # -1 reads the last row; the sign of `rows` rules it out
         wrong = (rows >= 0) & ((stored[:, 0] != keys[:, 0]) | (stored[:, 1] != keys[:, 1]))
-        if not wrong.any():
+        asked = wrong.nonzero()[0]
+        if not len(asked):
             return rows
-        asked = np.flatnonzero(wrong)
         slots = slots[asked]
         for _ in range(MAX_PROBES):
             slots = (slots + 1) & self._mask
-            found = self._index[slots]
-            stored = self.keys[found]
+            found = self._index.take(slots)
             rows[asked] = found
-            again = (found >= 0) & (stored != keys[asked]).any(axis=1)
-            if not again.any():
+            stored, wanted = self.keys.take(found, axis=0), keys.take(asked, axis=0)
+            again = (found >= 0) & ((stored[:, 0] != wanted[:, 0]) | (stored[:, 1] != wanted[:, 1]))
+            if not np.count_nonzero(again):
                 return rows
             asked, slots = asked[again], slots[again]
         rows[asked] = -1

@@ -17,6 +17,7 @@ from edge.core.presence import scorer as sc
 from edge.core.presence.distinct import distinct
 from edge.core.presence.places import NOWHERE
 from edge.core.presence.scorer import F32, Scorer
+from edge.core.presence.usual import Usual
 
 K = 6  # own shelf, three neighbours, and two for a place that is just becoming one
 HITS = 4
@@ -56,6 +57,11 @@ FLAGS = ("news", "tracked", "settled", "product")
 GAP_FIRST_S = np.float32(4.0)
 GAP_MEMORY_S = np.float32(300.0)
 Rows = NDArray[np.int64]
+# Rows of the slot features that are made alike, over 10 s and over the stay, or of hits and levels: one call for two.
+_STRENGTH, _LEVEL = slice(sc.HIT_10S, sc.HIT_STAY + 1, 2), slice(sc.LEVEL_10S, sc.LEVEL_STAY + 1, 2)
+_MARGIN = slice(sc.MARGIN_10S, sc.MARGIN_STAY + 1)
+_STAY, _LATELY = slice(sc.HIT_STAY, sc.LEVEL_STAY + 1, 3), slice(sc.HIT_10S, sc.LEVEL_10S + 1, 3)
+_THAN_STAY = slice(sc.THAN_STAY_HIT, sc.THAN_STAY_LEVEL + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,52 +84,6 @@ class Verdicts:
     rows: Rows
     place: NDArray[np.int32]
     probability: F32
-
-
-class Usual:
-    """What is usual at a place: reads/s of a tag that stands there, and its RSSI (dBm), learned from sure tags."""
-
-    PRIOR_S, PRIOR_READS, MEMORY_S = 60.0, 40.0, 900.0
-
-    def __init__(self, n_places: int) -> None:
-        self.seconds = np.zeros(n_places + 1)
-        self.reads = np.zeros(n_places + 1)
-        self.levels = np.zeros(n_places + 1)
-        self.all_reads, self.all_levels = 0.0, 0.0
-        self.inverse_hz = np.ones(n_places + 1, np.float32)
-        self.rssi_dbm = np.full(n_places + 1, -60.0, np.float32)
-
-    def learn(self, place: NDArray[np.int32], dt_s: F32, reads: F32, levels: F32) -> None:
-        """Sure tags: time, reads and summed RSSI since their last step."""
-        n = len(self.seconds)
-        self.seconds += np.bincount(place, dt_s, n)
-        self.reads += np.bincount(place, reads, n)
-        self.levels += np.bincount(place, levels, n)
-
-    def settle(self, elapsed_s: float) -> None:
-        """Forget slowly and bring the usual values up to date."""
-        if not self.all_reads:
-            return
-        self.rssi_dbm[:] = (self.levels + self.PRIOR_READS * self.all_levels / self.all_reads) / (
-            self.reads + self.PRIOR_READS
-        )
-        total_s, total = self.seconds.sum(), self.reads.sum()
-        prior_hz = (total + self.PRIOR_S) / (total_s + self.PRIOR_S)
-        hz = (self.reads + self.PRIOR_S * prior_hz) / (self.seconds + self.PRIOR_S)
-        self.inverse_hz[:] = 1 / np.clip(hz, 0.02, 200.0)
-        kept = np.exp(-elapsed_s / self.MEMORY_S)
-        self.seconds *= kept
-        self.reads *= kept
-        self.levels *= kept
-
-    def renumbered(self, numbers: NDArray[np.int32], n_places: int) -> Usual:
-        """The same for other place numbers."""
-        new = Usual(n_places)
-        kept = np.flatnonzero(numbers >= 0)
-        for name in ("seconds", "reads", "levels", "inverse_hz", "rssi_dbm"):
-            getattr(new, name)[numbers[kept]] = getattr(self, name)[kept]
-        new.all_reads, new.all_levels = self.all_reads, self.all_levels
-        return new
 
 
 class Tracks:
@@ -210,11 +170,11 @@ class Tracks:
         """Add reads (n,): their slot is found or given; reads of a seventh place are left out while six are strong."""
         if not len(rows):
             return
-        match = self.slot_place[rows] == place[:, None]
+        match = self.slot_place.take(rows, axis=0) == place[:, None]
         slot = match.argmax(axis=1)
-        found = match[np.arange(len(rows)), slot]
-        if not found.all():
-            missing = np.flatnonzero(~found)
+        found = np.logical_or.reduce(match, axis=1)
+        if np.count_nonzero(found) < len(found):
+            missing = (~found).nonzero()[0]
             self._give_slots(rows[missing], place[missing])
             match = self.slot_place[rows[missing]] == place[missing, None]
             slot[missing] = match.argmax(axis=1)
@@ -227,7 +187,8 @@ class Tracks:
         self.news[rows] = True
         self.read_us[rows] = now_us
         # read elsewhere, and as strongly as what stands there: do not rest
-        elsewhere = (place != self.said[rows]) & (level_dbm > self.usual.rssi_dbm[place] - ELSEWHERE_DB)
+        elsewhere = place != self.said.take(rows)
+        elsewhere &= level_dbm > (self.usual.rssi_dbm - ELSEWHERE_DB).take(place)
         self.settled[rows[elsewhere]] = False
 
     def _give_slots(self, rows: Rows, place: NDArray[np.int32]) -> None:
@@ -261,50 +222,55 @@ class Tracks:
         rested = self.stepped_us[:n_rows][cohort] <= now_us - REST_US
         silent = rested & (self.said[:n_rows][cohort] != NOWHERE) & tracked
         news = news & (rested | ~self.settled[:n_rows][cohort])
-        return np.flatnonzero(news | silent) * (cohort.step or 1) + (cohort.start or 0)
+        rows: Rows = (news | silent).nonzero()[0]
+        return rows if cohort.step is None else rows * cohort.step + cohort.start
 
     def accept(
         self, verdicts: Verdicts, now_us: int, blind: NDArray[np.bool_]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], F32]:
         """Believe verdicts: indices of changed places, of probabilities that drifted, and each tag's probability."""
         rows, place, motion = verdicts.rows, verdicts.place, self.motion
-        said = self.said[rows]
+        said = self.said.take(rows)
         needed = np.where(said == NOWHERE, motion.believe_arrival, motion.believe_move)
-        stray = self.homes[self.product[rows], place] < 0
-        needed[stray] = np.maximum(needed[stray], motion.believe_stray)
-        silence_us = now_us - self.read_us[rows]
-        needed[place == NOWHERE] = motion.believe_departure
-        needed[(place == NOWHERE) & (silence_us < GONE_SILENCE_US)] = np.inf
-        guarded = self.guarded_us[rows] > now_us
-        if guarded.any():
+        stray = self.homes[self.product.take(rows), place] < 0
+        if np.count_nonzero(stray):
+            needed[stray] = np.maximum(needed[stray], motion.believe_stray)
+        silence_us = now_us - self.read_us.take(rows)
+        nowhere = place == NOWHERE
+        needed[nowhere] = motion.believe_departure
+        needed[nowhere & (silence_us < GONE_SILENCE_US)] = np.inf
+        guarded = self.guarded_us.take(rows) > now_us
+        if np.count_nonzero(guarded):
             # Who was still heard some seconds after the restart is known as well as before it.
             guarded &= self.read_us[rows] < self.guarded_us[rows] - GUARD_US + GUARD_HEARD_US
             needed[guarded] = GUARD_SURE
-            needed[guarded & (place == NOWHERE)] = GUARD_GONE
-            needed[guarded & (place == NOWHERE) & (silence_us < GUARD_SILENCE_US)] = np.inf
-        gone = self.exits[said] & ~blind[said] & (silence_us > EXIT_GONE_US)
-        if gone.any():
+            needed[guarded & nowhere] = GUARD_GONE
+            needed[guarded & nowhere & (silence_us < GUARD_SILENCE_US)] = np.inf
+        if np.count_nonzero(self.exits):
+            gone = (self.exits & ~blind)[said] & (silence_us > EXIT_GONE_US)
             place[gone], verdicts.probability[gone] = NOWHERE, EXIT_SURE
             self.alpha[rows[gone]] = np.eye(K + 1, dtype=np.float32)[K]
-        frozen = blind[said]
-        if frozen.any():  # a place that cannot be heard loses tags to other places only, never to nowhere
+        if np.count_nonzero(blind):  # a place that cannot be heard loses tags to other places only, never to nowhere
+            frozen = blind[said]
             needed[frozen] = np.where(place[frozen] == NOWHERE, np.inf, BLIND_SURE)
         is_said = place == said
         self.settled[rows] = is_said & (verdicts.probability > SETTLED)
-        changed = np.flatnonzero(~is_said & (verdicts.probability >= needed))
+        changed = (~is_said & (verdicts.probability >= needed)).nonzero()[0]
         probability = np.where(is_said, verdicts.probability, 1 - verdicts.probability)
         probability[changed] = verdicts.probability[changed]
-        doubt, told_doubt = 1 - probability, 1 - self.told[rows]
+        doubt, told_doubt = 1 - probability, 1 - self.told.take(rows)
         drifted = np.abs(doubt - told_doubt) >= TELL_CHANGE
         # Doubts of many tags add up in a count: one that shrank threefold is news too, down to a third of a percent.
         drifted |= (doubt * TELL_SHRUNK <= told_doubt) & (told_doubt > TELL_DOUBT_MIN)
         drifted &= said != NOWHERE
         drifted[changed] = False
-        tell = np.flatnonzero(drifted)
-        self.said[rows[changed]] = place[changed]
-        self.stay_us[rows[changed]] = now_us
-        self.guarded_us[rows[changed]] = 0
-        self.told[rows[changed]] = probability[changed]
+        tell = drifted.nonzero()[0]
+        if len(changed):
+            moved = rows[changed]
+            self.said[moved] = place[changed]
+            self.stay_us[moved] = now_us
+            self.guarded_us[moved] = 0
+            self.told[moved] = probability[changed]
         self.told[rows[tell]] = probability[tell]
         return changed, tell, probability
 
@@ -315,19 +281,19 @@ class Tracks:
         self._steps += 1
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            places = np.ascontiguousarray(self.slot_place[part].T)
+            around = np.full((K + 1, len(part)), NOWHERE, np.int32)  # the places of the slots, and nowhere
+            places = around[:K]
+            places[:] = self.slot_place.take(part, axis=0).T
             slots, tags, dt_s = self._features(part, places, now_us, blind, log_activity)
             evidence = self.scorer.score(slots, tags)
-            at_exit = self.exits[places]
-            if at_exit.any():
+            if np.count_nonzero(self.exits):
                 best_now = slots[sc.HIT_3S] >= slots[sc.HIT_3S].max(axis=0)
-                evidence[:K] += EXIT_BONUS * (at_exit & best_now & (slots[sc.MARGIN_10S] > -1))
+                evidence[:K] += EXIT_BONUS * (self.exits[places] & best_now & (slots[sc.MARGIN_10S] > -1))
             alpha = self._advance(part, places, evidence, dt_s)
             highest = np.maximum.reduce(alpha)
-            likeliest = np.full(len(part), NOWHERE, np.int32)
+            likeliest = around[alpha.argmax(axis=0), np.arange(len(part))]
             gone = alpha[K] >= self.motion.believe_departure
-            for slot in range(K):
-                np.copyto(likeliest, places[slot], where=(alpha[slot] == highest) & ~gone)
+            likeliest[gone] = NOWHERE
             np.copyto(highest, alpha[K], where=gone)
             place[start : start + CHUNK] = likeliest
             probability[start : start + CHUNK] = highest
@@ -337,11 +303,10 @@ class Tracks:
         self, rows: Rows, places: NDArray[np.int32], now_us: int, blind: NDArray[np.bool_], log_activity: F32
     ) -> tuple[F32, F32, F32]:
         """Slot features (F_SLOT, K, n), tag features (F_TAG, n) and seconds since the last step (n,)."""
-        frozen = blind[places]
-        some_frozen = bool(frozen.any())
-        dt_s = _seconds(now_us - self.stepped_us[rows], 0.2, 30.0)
-        stay_s = _seconds(now_us - self.stay_us[rows], STAY_MIN_S, STAY_MAX_S)
-        stat, rate = self._smooth(rows, places, dt_s, stay_s, frozen if some_frozen else None)
+        frozen = blind[places] if np.count_nonzero(blind) else None
+        dt_s = _seconds(now_us - self.stepped_us.take(rows), 0.2, 30.0)
+        stay_s = _seconds(now_us - self.stay_us.take(rows), STAY_MIN_S, STAY_MAX_S)
+        stat, rate = self._smooth(rows, places, dt_s, stay_s, frozen)
         self.stepped_us[rows] = now_us
         hits = stat[:HITS]
         slots = np.empty((sc.F_SLOT, K, len(rows)), np.float32)
@@ -349,22 +314,22 @@ class Tracks:
         levels = slots[sc.LEVEL_10S : sc.LEVEL_STAY + 1]
         np.divide(stat[HITS:] + SHRINK * FLOOR_DB, hits[1:] + SHRINK, out=levels)
         levels *= 1 / DB_UNIT
-        _margin(slots[sc.HIT_10S] + 2 * slots[sc.LEVEL_10S], slots[sc.MARGIN_10S])
-        _margin(slots[sc.HIT_STAY] + 2 * slots[sc.LEVEL_STAY], slots[sc.MARGIN_STAY])
+        _margin(slots[_STRENGTH] + 2 * slots[_LEVEL], slots[_MARGIN])
         slots[sc.HIT_NOW] = rate
-        slots[sc.ACTIVITY] = log_activity[places]
-        slots[sc.BLIND] = frozen
-        slots[sc.HOME] = self.homes[self.product[rows], places]
-        self._against_stay(slots, (places == self.said[rows]) & (places != NOWHERE))
+        slots[sc.ACTIVITY] = log_activity.take(places)
+        slots[sc.BLIND] = 0 if frozen is None else frozen
+        slots[sc.HOME] = self.homes[self.product.take(rows), places]
+        said = self.said.take(rows)
+        self._against_stay(slots, (places == said) & (said != NOWHERE))
         tags = np.empty((sc.F_TAG + 1, len(rows)), np.float32)
-        if some_frozen:
-            unheard = rows[blind[self.said[rows]]]
+        if frozen is not None:
+            unheard = rows[blind[said]]
             self.read_us[unheard] = self.heard_us[unheard] = now_us  # silence that says nothing
-        tags[sc.AGE] = (now_us - self.read_us[rows]) * np.float32(1e-6) + 1
+        tags[sc.AGE] = (now_us - self.read_us.take(rows)) * np.float32(1e-6) + 1
         tags[sc.STEP] = dt_s
         tags[sc.STAY] = stay_s
         tags[sc.GAP] = self._usual_gap_s(rows, stay_s) + 1
-        np.add(np.add.reduce(hits[TOTALLED], axis=1), LOG_EPS, out=tags[sc.TOTAL_3S : sc.GAP])
+        np.add(np.add.reduce(hits, axis=1)[TOTALLED], LOG_EPS, out=tags[sc.TOTAL_3S : sc.GAP])
         np.log(np.minimum(tags[: sc.F_TAG], 600, out=tags[: sc.F_TAG]), out=tags[: sc.F_TAG])
         tags[sc.F_TAG] = 1
         return slots, tags, dt_s
@@ -372,23 +337,21 @@ class Tracks:
     def _against_stay(self, slots: F32, is_said: NDArray[np.bool_]) -> None:
         """The features that need to know which slot (K, n) the tag is believed in; 0 where it is in none."""
         slots[sc.SAID] = is_said
-        known = is_said.any(axis=0)
-        for than_stay, lately, stay in (
-            (sc.THAN_STAY_HIT, sc.HIT_10S, sc.HIT_STAY),
-            (sc.THAN_STAY_LEVEL, sc.LEVEL_10S, sc.LEVEL_STAY),
-        ):
-            usual = (slots[stay] * is_said).sum(axis=0)
-            np.multiply(slots[lately] - usual, known, out=slots[than_stay])
+        known = np.logical_or.reduce(is_said)
+        usual = np.add.reduce(slots[_STAY] * is_said, axis=1, keepdims=True)
+        np.multiply(slots[_LATELY] - usual, known, out=slots[_THAN_STAY])
 
     def _usual_gap_s(self, rows: Rows, stay_s: F32) -> F32:
         """How long the tag is usually not heard (n,): gaps weighed by their length, over the stay or 300 s."""
-        gap_s = self.gap_s[rows]
-        fresh = np.flatnonzero(self.news[rows])
-        ended_s = (self.read_us[rows[fresh]] - self.heard_us[rows[fresh]]) * np.float32(1e-6)
+        gap_s = self.gap_s.take(rows)
+        fresh = self.news.take(rows).nonzero()[0]
+        heard = rows.take(fresh)
+        read_us = self.read_us.take(heard)
+        ended_s = (read_us - self.heard_us.take(heard)) * np.float32(1e-6)
         weight = 1 - np.exp(-ended_s / np.minimum(np.maximum(stay_s[fresh], 30), GAP_MEMORY_S))
         gap_s[fresh] += (ended_s - gap_s[fresh]) * weight
         self.gap_s[rows] = gap_s
-        self.heard_us[rows[fresh]] = self.read_us[rows[fresh]]
+        self.heard_us[heard] = read_us
         self.news[rows] = False
         return gap_s
 
@@ -397,14 +360,15 @@ class Tracks:
     ) -> tuple[F32, F32]:
         """Take the new reads into the running rates and levels (C, K, n); also the new hit rates (K, n)."""
         all_reads, all_levels = self.reads.reshape(-1, K), self.levels.reshape(-1, K)
-        reads, levels = np.ascontiguousarray(all_reads[rows].T), np.ascontiguousarray(all_levels[rows].T)
+        reads = np.ascontiguousarray(all_reads.take(rows, axis=0).T)
+        levels = np.ascontiguousarray(all_levels.take(rows, axis=0).T)
         all_reads[rows] = 0
         all_levels[rows] = 0
         if self._steps % LEARN_EVERY == 0:
             self._learn_usual(rows, places, dt_s, reads, levels)
-        rate: F32 = np.minimum(reads * self.usual.inverse_hz[places] / dt_s, np.float32(2))
+        rate: F32 = np.minimum(reads * self.usual.inverse_hz.take(places) / dt_s, np.float32(2))
         levels /= np.maximum(reads, np.float32(1e-3))
-        levels -= self.usual.rssi_dbm[places]
+        levels -= self.usual.rssi_dbm.take(places)
         np.minimum(np.maximum(levels, LEVEL_MIN_DB, out=levels), LEVEL_MAX_DB, out=levels)
         keep = np.empty((HITS, 1, len(rows)), np.float32)
         np.divide(-dt_s, TAUS_S[:, None], out=keep[: HITS - 1, 0])
@@ -413,7 +377,7 @@ class Tracks:
         gain = 1 - keep
         if frozen is not None:
             keep, gain = np.where(frozen, np.float32(1), keep), np.where(frozen, np.float32(0), gain)
-        stat = np.ascontiguousarray(self.stat[rows].T).reshape(C, K, -1)
+        stat = np.ascontiguousarray(self.stat.take(rows, axis=0).T).reshape(C, K, -1)
         stat[:HITS] *= keep
         stat[HITS:] *= keep[1:]
         gained = gain * rate
@@ -433,7 +397,7 @@ class Tracks:
     def _advance(self, rows: Rows, places: NDArray[np.int32], evidence: F32, dt_s: F32) -> F32:
         """The recursion: prior by the rates of motion, times likelihood, normalised; (K + 1, n)."""
         motion = self.motion
-        alpha = np.ascontiguousarray(self.alpha[rows].T)
+        alpha = np.ascontiguousarray(self.alpha.take(rows, axis=0).T)
         used = places != NOWHERE
         np.copyto(evidence[:K], -np.inf, where=~used)
         evidence -= np.maximum.reduce(evidence)
@@ -455,10 +419,10 @@ class Tracks:
 
 
 def _margin(strength: F32, out: F32) -> None:
-    """How far each slot (K, n) stands above the best other one."""
-    best = np.maximum.reduce(strength)
+    """How far each slot (…, K, n) stands above the best other one."""
+    best = np.maximum.reduce(strength, axis=-2, keepdims=True)
     is_best = strength == best
-    second = np.maximum.reduce(np.where(is_best, np.float32(-99), strength))
+    second = np.maximum.reduce(np.where(is_best, np.float32(-99), strength), axis=-2, keepdims=True)
     np.subtract(strength, np.where(is_best, second, best), out=out)
     np.minimum(np.maximum(out, -MARGIN_MAX, out=out), MARGIN_MAX, out=out)
 

@@ -31,6 +31,7 @@ from edge.core.site import Site
 WINDOW_US: Final = 5 * US_PER_S // 2
 STEP_US: Final = US_PER_S // 2
 STEP_S: Final = STEP_US / US_PER_S
+MOUNTED_STEP_US: Final = 4 * STEP_US  # what marks a zone hangs on a wall: it is looked at less often
 STEPS_MAX: Final = 4  # after a silence: what moved meanwhile is anywhere anyway
 MAX_SAMPLES: Final = 64
 DEFAULT_POWER_DBM: Final = -59.0
@@ -55,11 +56,16 @@ HEARD_SHARE: Final = 0.8  # of the packets that the best ear hears, in the mean
 STRAY: Final = np.float32(0.05)  # packets a step where none is expected: the model is not the world
 RATE_KEEP: Final = 0.9
 ONE: Final = np.float32(1.0)
-HALF: Final = np.float32(0.5)
+HALF_LOOSE: Final = np.float32(0.5) * LOOSE
 LEARN_EVERY: Final = 4  # steps
 LEARN: Final = 0.2  # weight of such a step's evidence: places are beliefs, and steps are not independent
 SOLVE_EVERY: Final = 12  # lessons
 
+PACKET_VAR: Final = np.float32(PACKET_SD_DB**2)
+MEAN_VAR: Final = np.float32(MEAN_SD_DB**2)
+
+Heard = NDArray[np.intp] | slice
+"""Scanners by index: some, or all."""
 Columns = NDArray[np.float32]
 """Single precision: a belief needs no more, and its logarithms cost a third."""
 
@@ -79,6 +85,7 @@ class Track:
     steps: int = 0
     updated_us: int = 0
     power_dbm: float = DEFAULT_POWER_DBM
+    is_mounted: bool = False
 
 
 class ZoneModel:
@@ -104,7 +111,7 @@ class ZoneModel:
         row = self._index[device]
         track.sums[row] += rssi_dbm
         track.counts[row] += 1
-        return now_us - track.updated_us >= STEP_US
+        return now_us - track.updated_us >= (MOUNTED_STEP_US if track.is_mounted else STEP_US)
 
     def update(self, track: Track, now_us: int) -> tuple[str, float] | None:
         """Let time pass and weigh what was heard: the likeliest zone and its probability; None if nothing is heard."""
@@ -115,7 +122,7 @@ class ZoneModel:
         steps = (now_us - track.updated_us) // STEP_US
         belief = floor.anywhere() if track.belief is None else floor.walk(track.belief, min(STEPS_MAX, max(1, steps)))
         likelihood = self._ears.weigh(track, np.add.reduce(belief))
-        belief = belief * likelihood
+        belief *= likelihood  # both ways above give an array of its own
         belief /= np.add.reduce(belief, axis=None)
         track.belief, track.updated_us = belief, now_us
         track.sums, track.counts = [0.0] * len(track.sums), [0] * len(track.counts)
@@ -149,24 +156,34 @@ class _Ears:
     def weigh(self, track: Track, prior: Columns) -> Columns:
         """Likelihood of each cell (largest 1) for what was heard since the last step; learns from it as well."""
         counts = np.array(track.counts, np.float32)
-        rows = np.flatnonzero(counts)
+        rows: Heard = slice(None) if all(track.counts) else counts.nonzero()[0]
         heard = counts[rows]
         self._rate(track)
         want = np.float32(track.power_dbm) - self._loss_db
         residual = (np.array(track.sums, np.float32)[rows] / heard)[:, None] - want[rows]
-        trust = 1.0 / (np.float32(PACKET_SD_DB**2) / heard + np.float32(MEAN_SD_DB**2))
-        common = trust @ residual / (trust.sum() + LOOSE)
+        trust = ONE / (PACKET_VAR / heard + MEAN_VAR)
+        common = trust @ residual
+        common /= np.add.reduce(trust) + LOOSE
         residual -= common
-        scores = HALF * LOOSE * common**2
-        scores += TAIL_WEIGHT * np.add.reduce(np.log(ONE + residual**2 * (trust / TAIL)[:, None]))
-        silence = np.exp((SENSITIVITY_DBM - want - common) * STEEPNESS)
-        expected = STRAY + np.float32(track.rate * HEARD_SHARE) / (ONE + silence)
-        scores += COUNT_WEIGHT * (np.add.reduce(expected) - counts @ np.log(expected))
-        likelihood: Columns = np.exp(scores.min() - scores)
+        scores = HALF_LOOSE * common**2
+        tails = residual * residual
+        tails *= (trust / TAIL)[:, None]
+        tails += ONE
+        scores += TAIL_WEIGHT * np.add.reduce(np.log(tails, out=tails))
+        unheard = SENSITIVITY_DBM - want
+        unheard -= common
+        unheard *= STEEPNESS
+        np.exp(unheard, out=unheard)
+        unheard += ONE
+        expected = np.float32(track.rate * HEARD_SHARE) / unheard
+        expected += STRAY
+        scores += COUNT_WEIGHT * (np.add.reduce(expected) - counts @ np.log(expected, out=unheard))
+        likelihood: Columns = np.subtract(np.minimum.reduce(scores), scores, out=scores)
+        np.exp(likelihood, out=likelihood)
         track.steps += 1
-        if self._learns and track.steps % LEARN_EVERY == 0:
+        if self._learns and (track.is_mounted or track.steps % LEARN_EVERY == 0):
             where = prior * likelihood
-            self._learn(rows, trust, residual, where / where.sum())
+            self._learn(rows, trust, residual, where / np.add.reduce(where))
         return likelihood
 
     @staticmethod
@@ -176,7 +193,7 @@ class _Ears:
         best = sum(two) / len(two)
         track.rate = best if track.rate == 0.0 else RATE_KEEP * track.rate + (1.0 - RATE_KEEP) * best
 
-    def _learn(self, rows: NDArray[np.intp], trust: Columns, residual: Columns, where: Columns) -> None:
+    def _learn(self, rows: Heard, trust: Columns, residual: Columns, where: Columns) -> None:
         weight = LEARN * trust
         slope = -(self._around[rows] @ where)
         gap = residual @ where + self._known[rows, 0] + self._known[rows, 1] * slope

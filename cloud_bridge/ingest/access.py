@@ -1,7 +1,9 @@
 """Access lists for brokers, made of the contract's own lists of what a store writes and reads.
 
 mosquitto needs one file for all stores: its patterns put the user's name (the certificate's common name,
-``tenant/store``) into the topic. NATS needs one entry a store; MQTT's ``/`` is NATS's ``.``, ``+`` is ``*``.
+``tenant/store``) into the topic. NATS needs one entry a certificate: it knows no revocation lists, so a certificate is
+revoked by leaving it out (`Enrolments` writes the file, ``nats-server --signal reload`` ends its connections). MQTT's
+``/`` is NATS's ``.``, ``+`` is ``*``.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Iterable
 from cloud_bridge.contract.topics import ROOT, STORE_READS, STORE_WRITES, Topics
 
 PLATFORM_USER = "smartstore-platform"
+INGEST_USER = "smartstore-ingest"
 
 
 def mosquitto_acl() -> str:
@@ -33,12 +36,12 @@ def _subject(topic: str) -> str:
     return topic.replace("/", ".").replace("+", "*")
 
 
-def nats_store(tenant: str, store: str) -> str:
-    """The permissions of one store, as an entry of ``users``; its certificate's subject is the user."""
+def nats_store(tenant: str, store: str, user: str) -> str:
+    """The permissions of one certificate of a store, as an entry of ``users``: see `authority.certificate_user`."""
     topics = Topics(tenant, store)
     writes = [_subject(topics.of(suffix)) for suffix in STORE_WRITES]
     reads = [_subject(topics.of(suffix)) for suffix in STORE_READS]
-    return _nats_user(f"CN={tenant}/{store}", writes, reads)
+    return _nats_user(user, writes, reads)
 
 
 def nats_platform() -> str:
@@ -46,6 +49,12 @@ def nats_platform() -> str:
     writes = [_subject(f"{ROOT}/+/+/{suffix}") for suffix in STORE_READS]
     reads = [_subject(f"{ROOT}/+/+/{suffix}") for suffix in STORE_WRITES]
     return _nats_user(f"CN={PLATFORM_USER}", [*writes, "smartstore.platform.>"], reads)
+
+
+def nats_ingest() -> str:
+    """The permissions of ingest workers: NATS clients that pull from JetStream and speak as the platform."""
+    writes = [_subject(f"{ROOT}/+/+/{suffix}") for suffix in STORE_READS]
+    return _nats_user(f"CN={INGEST_USER}", [*writes, "$JS.API.>", "$JS.ACK.>"], ["_INBOX.>"])
 
 
 def _nats_user(user: str, writes: Iterable[str], reads: Iterable[str]) -> str:
@@ -58,7 +67,7 @@ def _nats_user(user: str, writes: Iterable[str], reads: Iterable[str]) -> str:
     )
 
 
-def nats_authorization(stores: Iterable[tuple[str, str]]) -> str:
-    """The ``authorization`` block for these (tenant, store) pairs and the platform."""
-    users = ",\n  ".join([nats_platform(), *(nats_store(tenant, store) for tenant, store in stores)])
+def nats_authorization(stores: Iterable[tuple[str, str, str]]) -> str:
+    """The ``authorization`` block for certificates of stores (tenant, store, user), the platform and its workers."""
+    users = ",\n  ".join([nats_platform(), nats_ingest(), *(nats_store(*store) for store in stores)])
     return f"authorization {{ users: [\n  {users}\n] }}\n"

@@ -7,7 +7,7 @@ are ECDSA P-256, made by whoever uses them; a store sends a signing request and 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +31,18 @@ class EnrolmentRefused(UplinkError):
 
     retryable = False
     hint = "Enrol the store anew with the bundle of its tenant."
+
+
+def certificate_user(certificate: x509.Certificate) -> str:
+    """What one client certificate is called where a revoked one must not pass for its successor (NATS has no CRLs).
+
+    It stands in the certificate as URI (RFC 5280, 4.2.1.6), made of the serial number.
+    """
+    return _user_of(certificate.serial_number)
+
+
+def _user_of(serial: int) -> str:
+    return f"urn:smartstore:certificate:{serial:x}"
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -75,7 +87,8 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(usage, critical=True)
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        return cls(key, builder.add_extension(identifier, critical=False).sign(key, hashes.SHA256()))
+        builder = builder.add_extension(identifier, critical=False).serial_number(x509.random_serial_number())
+        return cls(key, builder.sign(key, hashes.SHA256()))
 
     @classmethod
     def load(cls, folder: Path) -> Authority:
@@ -115,30 +128,38 @@ class Authority:
             signed = False
         if not signed:
             raise EnrolmentRefused(f"request of {wanted!r}: its signature does not fit its key")
-        return self._leaf(parsed.subject, parsed.public_key(), ExtendedKeyUsageOID.CLIENT_AUTH, days, ())
+        return self._leaf(parsed.subject, parsed.public_key(), (ExtendedKeyUsageOID.CLIENT_AUTH,), days, ())
 
     def client_certificate(self, key: ec.EllipticCurvePrivateKey, name: str, days: float = LEAF_DAYS) -> bytes:
         """PEM for a central client, such as the platform itself."""
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        return self._leaf(subject, key.public_key(), ExtendedKeyUsageOID.CLIENT_AUTH, days, ())
+        return self._leaf(subject, key.public_key(), (ExtendedKeyUsageOID.CLIENT_AUTH,), days, ())
 
-    def server_certificate(self, key: ec.EllipticCurvePrivateKey, hosts: Iterable[str], days: float = 365) -> bytes:
-        """PEM for a broker under these host names or addresses."""
+    def server_certificate(
+        self, key: ec.EllipticCurvePrivateKey, hosts: Iterable[str], days: float = 365, *, peer: bool = False
+    ) -> bytes:
+        """PEM for a broker under these host names or addresses; a peer also calls the other nodes of its cluster."""
         names = list(hosts)
+        usages = (ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if peer else []))
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        return self._leaf(subject, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH, days, names)
+        return self._leaf(subject, key.public_key(), usages, days, names)
 
     def _leaf(
-        self, subject: x509.Name, public: object, usage: x509.ObjectIdentifier, days: float, hosts: Iterable[str]
+        self,
+        subject: x509.Name,
+        public: object,
+        usages: Iterable[x509.ObjectIdentifier],
+        days: float,
+        hosts: Sequence[str],
     ) -> bytes:
         if not isinstance(public, ec.EllipticCurvePublicKey):
             raise EnrolmentRefused("key: expected ECDSA")
-        builder = _builder(subject, self.certificate.subject, public, days)
+        serial = x509.random_serial_number()
+        builder = _builder(subject, self.certificate.subject, public, days).serial_number(serial)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        names = [_general_name(host) for host in hosts]
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        names = [_general_name(host) for host in hosts] or [x509.UniformResourceIdentifier(_user_of(serial))]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
 
     def revocation_list(self, certificates: Iterable[bytes]) -> bytes:
@@ -158,7 +179,6 @@ def _builder(
 ) -> x509.CertificateBuilder:
     begins = datetime.now(UTC) - BACKDATED
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public)
-    builder = builder.serial_number(x509.random_serial_number())
     return builder.not_valid_before(min(begins, begins + timedelta(days=days))).not_valid_after(
         begins + BACKDATED + timedelta(days=days)
     )

@@ -117,6 +117,11 @@ class Broker:
             process.kill()
         process.wait()
 
+    def reload(self) -> None:
+        """Have it read its files anew (SIGHUP), where it runs."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         process, self._process = self._process, None

@@ -18,9 +18,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cloud_bridge.ingest.broker import MAX_PAYLOAD_BYTES, Broker, BrokerError, free_port, nats_program
+from cloud_bridge.ingest.broker import MAX_PAYLOAD_BYTES, Broker, BrokerError, TlsFiles, free_port, nats_program
+from cloud_bridge.ingest.secured import Secured, secure
 
 NODES = 3
+FOLLOW_S = 0.5
 HOST = "127.0.0.1"
 DATABASE_USER = "smartstore"
 JS_API_TIMEOUT = "2s"
@@ -96,8 +98,16 @@ def postgres_programs() -> Path:
     raise BrokerError("PostgreSQL is missing: install it with apt-get install postgresql")
 
 
-def nats_cluster(folder: Path, nodes: int = NODES, sync_interval: str = SYNC_INTERVAL) -> list[NatsNode]:
-    """The brokers of a cluster that keeps each message on all of them; `port` is the MQTT port of each."""
+def nats_cluster(
+    folder: Path, nodes: int = NODES, sync_interval: str = SYNC_INTERVAL, secured: Secured | None = None
+) -> list[NatsNode]:
+    """The brokers of a cluster that keeps each message on all of them; `port` is the MQTT port of each.
+
+    secured: TLS on every port, between the nodes too, and to each certificate what `access` lets it do.
+    """
+    tls = _tls(secured.node, "verify_and_map") if secured else ""
+    peers_tls = _tls(secured.node, "verify") if secured else ""
+    lists = f'{tls}\ninclude "{os.path.relpath(secured.permissions, folder / "n1")}"\n' if secured else ""
     routes = [free_port() for _ in range(nodes)]
     made = []
     for number in range(nodes):
@@ -110,31 +120,54 @@ def nats_cluster(folder: Path, nodes: int = NODES, sync_interval: str = SYNC_INT
             f'server_name: n{number + 1}\nhost: "{HOST}"\nport: {client_port}\nmax_payload: {MAX_PAYLOAD_BYTES}\n'
             f'jetstream {{ store_dir: "{home}/jetstream", sync_interval: {sync_interval} }}\n'
             f'mqtt {{ host: "{HOST}", port: {mqtt_port}, max_ack_pending: 1000, stream_replicas: {min(3, nodes)}, '
-            f'js_api_timeout: "{JS_API_TIMEOUT}" }}\n'
-            f'cluster {{ name: central, listen: "{HOST}:{routes[number]}", routes: [{peers}] }}\n',
+            f'js_api_timeout: "{JS_API_TIMEOUT}", {tls} }}\n'
+            f'cluster {{ name: central, listen: "{HOST}:{routes[number]}", routes: [{peers}], {peers_tls} }}\n{lists}',
             encoding="utf-8",
         )
-        made.append(NatsNode(f"n{number + 1}", config, mqtt_port, client_port))
+        made.append(NatsNode(f"n{number + 1}", config, mqtt_port, client_port, secure=secured is not None))
     return made
+
+
+def _tls(files: TlsFiles, check: str) -> str:
+    paths = f'ca_file: "{files.ca}", cert_file: "{files.certificate}", key_file: "{files.key}"'
+    return f'tls {{ {paths}, {check}: true, min_version: "1.3" }}'
 
 
 class NatsNode(Broker):
     """One node; `client_address` is for NATS clients, `address` for MQTT."""
 
-    def __init__(self, name: str, config: Path, mqtt_port: int, client_port: int) -> None:
+    def __init__(self, name: str, config: Path, mqtt_port: int, client_port: int, *, secure: bool = False) -> None:
         super().__init__(nats_program(), ["-c", str(config)], config.with_suffix(".log"), HOST, mqtt_port)
         self.name = name
-        self.client_address = f"nats://{HOST}:{client_port}"
+        self.client_address = f"{'tls' if secure else 'nats'}://{HOST}:{client_port}"
+        self._scheme = "mqtts" if secure else "mqtt"
+
+    @property
+    def address(self) -> str:
+        """As in the settings' `hosts`."""
+        return f"{self._scheme}://{self.host}:{self.port}"
 
 
 class Central:
-    """Cluster, database and workers together. `tenants` are shared out over the workers."""
+    """Cluster, database and workers together. `tenants` are shared out over the workers.
+
+    tls: certificates and permissions; who enrols, renews or is revoked (`smartstore platform --dir` in the same folder)
+    is let in or put out within a second.
+    """
 
     def __init__(
-        self, folder: Path, workers: int = 1, tenants: Sequence[str] = (), sync_interval: str = SYNC_INTERVAL
+        self,
+        folder: Path,
+        workers: int = 1,
+        tenants: Sequence[str] = (),
+        sync_interval: str = SYNC_INTERVAL,
+        *,
+        tls: bool = False,
     ) -> None:
         self.folder, self.tenants = folder, list(tenants)
-        self.nodes = nats_cluster(folder, sync_interval=sync_interval)
+        self.secured = secure(folder, [HOST, "localhost"]) if tls else None
+        self.nodes = nats_cluster(folder, sync_interval=sync_interval, secured=self.secured)
+        self._watching: asyncio.Task[None] | None = None
         self.database = Postgres(folder / "postgres")
         self._n_workers = workers
         self._workers: list[subprocess.Popen[bytes]] = []
@@ -146,6 +179,7 @@ class Central:
 
     async def __aenter__(self) -> Central:
         self.folder.mkdir(parents=True, exist_ok=True)
+        known = _written_at(self.secured.permissions) if self.secured else 0  # what the nodes read at their start
         try:
             await self.database.start()
             await asyncio.gather(*(node.start() for node in self.nodes))
@@ -154,7 +188,18 @@ class Central:
         except BaseException:
             await self.__aexit__()
             raise
+        if self.secured is not None:
+            self._watching = asyncio.create_task(self._follow(self.secured.permissions, known))
         return self
+
+    async def _follow(self, permissions: Path, known: int) -> None:
+        """Have the nodes read the list anew when it changes: who is no longer on it loses the connection at once."""
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            if _written_at(permissions) != known:
+                known = _written_at(permissions)
+                for node in self.nodes:
+                    node.reload()
 
     def _start_worker(self, number: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "cloud_bridge.ingest.jetstream", "--name", f"ingest-{number}"]
@@ -162,6 +207,10 @@ class Central:
         command += ["--postgres", self.database.address, "--key-file", str(self.key_file)]
         mine = self.tenants[number :: self._n_workers]
         command += ["--tenants", ",".join(mine)] if mine else []
+        if self.secured is not None:
+            files = self.secured.ingest
+            command += ["--ca-file", str(files.ca), "--cert-file", str(files.certificate)]
+            command += ["--cert-key-file", str(files.key)]
         with (self.folder / f"worker-{number}.log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -174,6 +223,8 @@ class Central:
         ]
 
     async def __aexit__(self, *_: object) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
         for worker in self._workers:
             worker.terminate()
         for worker in self._workers:
@@ -182,10 +233,18 @@ class Central:
             await server.stop()
 
 
-async def _stay(folder: Path, workers: int, tenants: Sequence[str], sync_interval: str) -> None:
-    async with Central(folder, workers, tenants, sync_interval) as central:
+def _written_at(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+async def _stay(central: Central) -> None:
+    async with central:
         hosts = ", ".join(f'"{node.address}"' for node in central.nodes)
         sys.stdout.write(f"hosts = [{hosts}]\npostgres = {central.database.address!r}\n")
+        sys.stdout.write(
+            f"query API, metrics and enrolment: smartstore platform --queries-only --dir {central.folder} "
+            f"--postgres {central.database.address} --broker {central.nodes[0].address}\n"
+        )
         sys.stdout.flush()
         await asyncio.Event().wait()
 
@@ -201,12 +260,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=SYNC_INTERVAL,
         help="JetStream's sync_interval; always where gateways run with trust_puback, whose facts rest on it alone",
     )
+    parser.add_argument("--tls", action="store_true", help="TLS and permissions: only enrolled stores are let in")
     options = parser.parse_args(argv)
     tenants = list(filter(None, options.tenants.split(",")))
     if options.workers > max(1, len(tenants)):
         parser.error(f"--workers {options.workers}: expected at most one a tenant, tenants are {tenants}")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_stay(options.folder.resolve(), options.workers, tenants, options.sync))
+        folder = options.folder.resolve()
+        asyncio.run(_stay(Central(folder, options.workers, tenants, options.sync, tls=options.tls)))
 
 
 if __name__ == "__main__":

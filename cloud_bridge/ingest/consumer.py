@@ -47,6 +47,10 @@ class Counters:
     results: int = 0
     faults: dict[str, int] = field(default_factory=dict)
 
+    def totals(self) -> dict[str, int]:
+        """Every number by its name."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "faults"}
+
 
 class Consumer:
     """Consumes the messages of many stores into one store of events."""

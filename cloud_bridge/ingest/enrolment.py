@@ -32,7 +32,8 @@ from sqlite_utils.db import NotFoundError
 from cloud_bridge.announcements import rfc3339
 from cloud_bridge.contract.signed import sign
 from cloud_bridge.contract.topics import Topics
-from cloud_bridge.ingest.authority import LEAF_DAYS, Authority, EnrolmentRefused
+from cloud_bridge.ingest.access import nats_authorization
+from cloud_bridge.ingest.authority import LEAF_DAYS, Authority, EnrolmentRefused, certificate_user
 from cloud_bridge.keys import Ed25519Signer
 from edge.core.instant import US_PER_DAY, US_PER_S
 
@@ -57,8 +58,9 @@ class Enrolments:
     def __init__(
         self, folder: Path, authority: Authority, now_us: Callable[[], int] | None = None, days: float = LEAF_DAYS
     ) -> None:
-        """folder keeps ``enrolment.db``, ``revoked.pem``; now_us: wall time (µs since 1970); days: of a certificate."""
-        self.authority, self.revoked = authority, folder / "revoked.pem"
+        """folder keeps ``enrolment.db`` and brokers' lists; now_us: wall time (µs); days: of a certificate."""
+        self.authority = authority
+        self.revoked, self.permissions = folder / "revoked.pem", folder / "nats-users.conf"
         self._now_us, self._days = now_us or wall_us, days
         folder.mkdir(parents=True, exist_ok=True)
         self._db = Database(folder / "enrolment.db")
@@ -72,6 +74,8 @@ class Enrolments:
         )
         if not self.revoked.exists():
             self._write_revoked()
+        if not self.permissions.exists():
+            self._write_permissions()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -131,6 +135,7 @@ class Enrolments:
                 self._keep(tenant, store, certificate)
         if not taken:
             raise EnrolmentRefused(f"token of {tenant}/{store}: used already; expected a new bundle")
+        self._write_permissions()
         return self._answer(certificate)
 
     def renew(self, certificate: str, request: bytes, signature: bytes) -> dict[str, str]:
@@ -157,10 +162,11 @@ class Enrolments:
             raise EnrolmentRefused(f"signature: expected that of {name}'s present key over the request") from None
         made = self.authority.store_certificate(request, tenant, store, self._days)
         self._keep(tenant, store, made)
+        self._write_permissions()
         return self._answer(made)
 
     def revoke(self, tenant: str, store: str) -> int:
-        """Revoke all certificates and unused tokens of a store, and write ``revoked.pem``. How many certificates."""
+        """Revoke all certificates and unused tokens of a store, and write the lists. How many certificates."""
         with self._db.atomic():
             count = self._db.execute(
                 "UPDATE certificate SET revoked_us = ? WHERE tenant = ? AND store = ? AND revoked_us = 0",
@@ -168,6 +174,7 @@ class Enrolments:
             ).rowcount
             self._tokens.delete_where("tenant = ? AND store = ?", [tenant, store])
         self._write_revoked()
+        self._write_permissions()
         return count
 
     def stores(self) -> list[dict[str, Any]]:
@@ -192,12 +199,25 @@ class Enrolments:
 
     def _write_revoked(self) -> None:
         rows = self._certificates.rows_where("revoked_us > 0", select="pem")
-        beside = self.revoked.with_suffix(".new")
-        with beside.open("wb") as file:
-            file.write(self.authority.revocation_list(row["pem"].encode() for row in rows))
-            file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave a broker with an empty list
-        beside.replace(self.revoked)
+        _replace(self.revoked, self.authority.revocation_list(row["pem"].encode() for row in rows))
+
+    def _write_permissions(self) -> None:
+        """What NATS lets each certificate do that is neither revoked nor over."""
+        users = []
+        for row in self._certificates.rows_where("revoked_us = 0", order_by="rowid"):
+            certificate = _certificate(row)
+            if certificate.not_valid_after_utc.timestamp() * US_PER_S > self._now_us():
+                users.append((row["tenant"], row["store"], certificate_user(certificate)))
+        _replace(self.permissions, nats_authorization(users).encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_suffix(".new")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # a power cut must not leave a broker with an empty list
+    beside.replace(path)
 
 
 def _certificate(row: dict[str, Any]) -> x509.Certificate:

@@ -22,10 +22,12 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from cloud_bridge.contract.topics import ROOT
+from cloud_bridge.ingest.broker import TlsFiles
 from cloud_bridge.ingest.consumer import Consumer, Counters
 from cloud_bridge.ingest.leaders import MESSAGES, keep_together
 from cloud_bridge.ingest.platform import load_signer
 from cloud_bridge.ingest.postgres import PostgresStore
+from cloud_bridge.ingest.secured import worker_context
 from cloud_bridge.ingest.store import PlatformStore, StoreLost
 from edge.core.ports import Message, Signer
 
@@ -35,18 +37,20 @@ FETCH_MESSAGES = 256
 FETCH_S = 0.25
 READ_AT_ONCE = 4
 LOST_S = 1.0
+TELL_S = 5.0
 ACK_WAIT_S = 30.0
 WAITING_WORDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Where the cluster is, and which tenants are this worker's (none: all)."""
+    """Where the cluster is, and which tenants are this worker's (none: all). tls: its certificate, none for no TLS."""
 
     servers: tuple[str, ...]
     name: str = "ingest"
     tenants: tuple[str, ...] = ()
     key_name: str = "platform-1"
+    tls: TlsFiles | None = None
 
 
 class Worker:
@@ -75,13 +79,18 @@ class Worker:
         await consumer.open()
         self.cause = ""
         connection = await nats.connect(
-            list(self._settings.servers), max_reconnect_attempts=-1, reconnect_time_wait=0.2, name=self._settings.name
+            list(self._settings.servers),
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.2,
+            name=self._settings.name,
+            tls=worker_context(self._settings.tls) if self._settings.tls else None,
         )
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._speak(connection))
                 group.create_task(self._listen(connection, consumer))
                 group.create_task(self._look_for_gaps(consumer))
+                group.create_task(self._tell_totals())
                 group.create_task(keep_together(connection))
         finally:
             await connection.close()
@@ -170,6 +179,12 @@ class Worker:
             await asyncio.sleep(0.5)
             consumer.ask_for_gaps()
 
+    async def _tell_totals(self) -> None:
+        """What this worker has counted, for whoever serves metrics over the database."""
+        while True:
+            await self._store.tell_totals(self._settings.name, self.counters.totals())
+            await asyncio.sleep(TELL_S)
+
 
 async def run_worker(settings: WorkerSettings, postgres: str, key_file: str) -> None:
     """One worker into PostgreSQL, until cancelled."""
@@ -185,9 +200,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--key-file", required=True, help="the platform's signing key, made when missing")
     parser.add_argument("--name", default="ingest", help="durable name of this worker's consumer")
     parser.add_argument("--tenants", default="", help="this worker's tenants, separated by commas; all when empty")
+    for name in ("--ca-file", "--cert-file", "--cert-key-file"):
+        parser.add_argument(name, type=Path, help="PEM; all three for a cluster with TLS")
     options = parser.parse_args(argv)
     tenants = tuple(filter(None, options.tenants.split(",")))
-    settings = WorkerSettings(tuple(options.servers.split(",")), options.name, tenants)
+    given = [path for path in (options.ca_file, options.cert_file, options.cert_key_file) if path]
+    if len(given) not in (0, 3):
+        parser.error("--ca-file, --cert-file and --cert-key-file: expected all three or none")
+    tls = TlsFiles(*given) if given else None
+    settings = WorkerSettings(tuple(options.servers.split(",")), options.name, tenants, tls=tls)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run_worker(settings, options.postgres, options.key_file))
 

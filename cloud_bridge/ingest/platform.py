@@ -26,6 +26,7 @@ from edge.core.ports import Message
 
 STABLE_S = 5.0
 LOST_S = 1.0
+TELL_S = 5.0
 SHARED = ("events/+", "command-result")
 WAITING_WORDS = 10_000
 
@@ -114,10 +115,18 @@ class Platform:
             async with asyncio.TaskGroup() as group:
                 group.create_task(consumer.run())
                 group.create_task(self._stay_connected())
+                if self.settings.postgres:
+                    group.create_task(self._tell_totals())
         finally:
             self.connected_to = ""
             if self._link is not None:
                 await self._link.disconnect()
+
+    async def _tell_totals(self) -> None:
+        """What this platform has counted, for all that serve metrics over the same database."""
+        while True:
+            await self.store.tell_totals(self.settings.client_id, self.counters.totals())
+            await asyncio.sleep(TELL_S)
 
     async def _stay_connected(self) -> None:
         backoff = Backoff(0.1, 5.0, random.Random())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -149,11 +150,8 @@ class PostgresStore:
         return await self.streams()
 
     async def streams(self) -> list[Stream]:
-        async with self._open.acquire() as db:
-            rows = await db.fetch(
-                "SELECT * FROM stream WHERE $1::text[] = '{}' OR tenant = ANY($1) ORDER BY id", self._tenants
-            )
-        return [stream_of(row) for row in rows]
+        chosen = "SELECT * FROM stream WHERE $1::text[] = '{}' OR tenant = ANY($1) ORDER BY id"
+        return [stream_of(row) for row in await self._fetch(chosen, self._tenants)]
 
     async def write(self, arrivals: Arrivals) -> list[Stream]:
         try:
@@ -252,23 +250,25 @@ class PostgresStore:
             return f"${names.index(match[1]) + 1}::text::{kind}"
 
         statement = re.sub(r":(\w+)", number, QUESTIONS[question])
-        async with self._open.acquire() as db:
-            return [answer_row(dict(row)) for row in await db.fetch(statement, *(values[name] for name in names))]
+        return [answer_row(dict(row)) for row in await self._fetch(statement, *(values[name] for name in names))]
 
-    async def tell_counters(self, name: str, counters: str) -> None:
-        """Keep what a worker has counted, as JSON, for whoever serves metrics."""
-        async with self._open.acquire() as db:
-            await db.execute(
-                "INSERT INTO worker VALUES ($1, $2, now()) ON CONFLICT (name) DO UPDATE SET "
-                "counters = excluded.counters, told_at = excluded.told_at",
-                name,
-                counters,
-            )
+    async def tell_totals(self, worker: str, totals: Mapping[str, int]) -> None:
+        statement = "INSERT INTO worker VALUES ($1, $2, now()) ON CONFLICT (name) DO UPDATE SET "
+        statement += "counters = excluded.counters, told_at = excluded.told_at"
+        await self._fetch(statement, worker, json.dumps(totals))
 
-    async def told_counters(self) -> dict[str, str]:
-        """Worker → what it told last, as JSON."""
-        async with self._open.acquire() as db:
-            return {row["name"]: row["counters"] for row in await db.fetch("SELECT * FROM worker ORDER BY name")}
+    async def told_totals(self) -> dict[str, dict[str, int]]:
+        rows = await self._fetch("SELECT name, counters FROM worker ORDER BY name")
+        return {row["name"]: json.loads(row["counters"]) for row in rows}
+
+    async def _fetch(self, statement: str, *values: Any) -> list[Any]:
+        """Raises StoreLost."""
+        try:
+            async with self._open.acquire() as db:
+                rows: list[Any] = await db.fetch(statement, *values)
+                return rows
+        except LOST as error:
+            raise StoreLost(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
         if self._pool is not None:

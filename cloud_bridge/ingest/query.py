@@ -1,24 +1,28 @@
 """The platform's query API: stock over stores, who has a product near, promise, stock-outs, footfall; metrics.
 
-A plain ASGI application over a running `Platform`; whoever serves it puts the tenant's authentication in front.
+A plain ASGI application over a store and a `Sight` of its workers: the same over SQLite in the platform's own process
+and over the PostgreSQL of a cluster's ingest workers. Whoever serves it puts the tenant's authentication in front.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse
 
-from cloud_bridge.ingest.consumer import PLATFORM_EPOCH, Counters
+from cloud_bridge.ingest.consumer import PLATFORM_EPOCH, Consumer
 from cloud_bridge.ingest.sequencing import Stream
-from cloud_bridge.ingest.store import PlatformStore
+from cloud_bridge.ingest.store import PlatformStore, StoreLost
 from edge.core.gtin import gtin_fault, normalize_gtin
 
 EARTH_KM = 6371.0
+LOOK_AGAIN_S = 2.0
 TENANT = Query(pattern="^[a-z0-9-]+$", description="tenant id")
 
 
@@ -76,14 +80,60 @@ class Answers:
         return {"store": store, "gtin": gtin, **json.loads(rows[0]["document"])}
 
 
+class Sight(Protocol):
+    """How far each journal is, and what the workers have counted."""
+
+    async def streams(self) -> Collection[Stream]:
+        """Every journal."""
+        ...
+
+    async def totals(self) -> Mapping[str, Mapping[str, int]]:
+        """By worker; the only one has no name."""
+        ...
+
+
+class LiveSight:
+    """Of the consumer in this process."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    async def streams(self) -> Collection[Stream]:
+        """As they are in memory."""
+        return self._consumer.streams.values()
+
+    async def totals(self) -> Mapping[str, Mapping[str, int]]:
+        """As they are now."""
+        return {"": self._consumer.counters.totals()}
+
+
+class StoredSight:
+    """Of workers elsewhere, through the store that they share; looked up anew at most every 2 s."""
+
+    def __init__(self, store: PlatformStore, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._now_s = store, now_s
+        self._streams: list[Stream] = []
+        self._until_s = -math.inf
+
+    async def streams(self) -> Collection[Stream]:
+        """As last written."""
+        if self._now_s() >= self._until_s:
+            self._streams = await self._store.streams()
+            self._until_s = self._now_s() + LOOK_AGAIN_S
+        return self._streams
+
+    async def totals(self) -> Mapping[str, Mapping[str, int]]:
+        """As last told."""
+        return await self._store.told_totals()
+
+
 def make_app(
     store: PlatformStore,
-    counters: Counters,
-    streams: Mapping[Any, Stream],
+    sight: Sight,
     places: Mapping[tuple[str, str], Place] | None = None,
     guards: Sequence[Any] = (),
 ) -> FastAPI:
-    """The application over an open store and the consumer's live counters and streams; guards: dependencies of all."""
+    """The application over an open store; guards: dependencies of all."""
     app = FastAPI(title="Smart-store reference platform", version="1.0", dependencies=list(guards))
     answers = Answers(store, places or {})
 
@@ -125,16 +175,23 @@ def make_app(
         """Each store's journal: complete up to where, what is missing, online, refused. Without a tenant: of all."""
         return [
             store_row(stream)
-            for stream in streams.values()
+            for stream in await sight.streams()
             if tenant in ("", stream.key.tenant) and stream.key.epoch != PLATFORM_EPOCH
         ]
 
     @app.get("/metrics")
     async def metrics() -> Response:
         """Prometheus text."""
-        return Response(prometheus(counters, streams.values()), media_type="text/plain; version=0.0.4")
+        text = prometheus(await sight.totals(), await sight.streams())
+        return Response(text, media_type="text/plain; version=0.0.4")
 
+    app.add_exception_handler(StoreLost, store_is_lost)
     return app
+
+
+async def store_is_lost(_request: Request, error: Exception) -> Response:
+    """The database is away: come again."""
+    return JSONResponse({"detail": str(error)}, 503, {"Retry-After": "5"})
 
 
 def store_row(stream: Stream) -> dict[str, Any]:
@@ -151,13 +208,18 @@ def store_row(stream: Stream) -> dict[str, Any]:
     }
 
 
-def prometheus(counters: Counters, streams: Iterable[Stream]) -> str:
-    """Counters and totals in Prometheus' text format (no label a store: 10,000 of them would drown a scrape)."""
+def prometheus(totals: Mapping[str, Mapping[str, int]], streams: Iterable[Stream]) -> str:
+    """Counters and gauges in Prometheus' text format.
+
+    A label for each worker, whose counters begin anew with it; none for each store: 10,000 would drown a scrape.
+    """
     known = list(streams)
-    totals = {name: getattr(counters, name) for name in counters.__slots__ if name != "faults"}
-    lines = [
-        f"# TYPE smartstore_{name}_total counter\nsmartstore_{name}_total {value}" for name, value in totals.items()
-    ]
+    lines = []
+    for name in dict.fromkeys(name for counted in totals.values() for name in counted):
+        lines.append(f"# TYPE smartstore_{name}_total counter")
+        for worker, counted in totals.items():
+            label = f'{{worker="{worker}"}}' if worker else ""
+            lines.append(f"smartstore_{name}_total{label} {counted.get(name, 0)}")
     gauges = {
         "stores": len({(stream.key.tenant, stream.key.store) for stream in known}),
         "stores_online": sum(stream.online is True for stream in known),

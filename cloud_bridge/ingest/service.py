@@ -12,10 +12,9 @@ from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel, Field
 
 from cloud_bridge.ingest.authority import EnrolmentRefused
-from cloud_bridge.ingest.consumer import Consumer
 from cloud_bridge.ingest.enrolment import Enrolments
-from cloud_bridge.ingest.query import Place, make_app
-from cloud_bridge.ingest.store import PlatformStore
+from cloud_bridge.ingest.query import Place, Sight, make_app, store_is_lost
+from cloud_bridge.ingest.store import PlatformStore, StoreLost
 
 Pem = Annotated[str, Field(max_length=8_192)]
 
@@ -49,7 +48,7 @@ class Bearer:
 
 def make_service(
     store: PlatformStore,
-    consumer: Consumer,
+    sight: Sight,
     enrolments: Enrolments,
     token: str,
     places: Mapping[tuple[str, str], Place] | None = None,
@@ -81,6 +80,7 @@ def make_service(
         """Every certificate given out."""
         return enrolments.stores()
 
-    queries = make_app(store, consumer.counters, consumer.streams, places, [Depends(Bearer(token))])
+    queries = make_app(store, sight, places, [Depends(Bearer(token))])
+    service.add_exception_handler(StoreLost, store_is_lost)
     service.mount("/", queries)
     return service

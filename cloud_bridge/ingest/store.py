@@ -48,6 +48,7 @@ ALTER TABLE stream ADD COLUMN births TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE stream ADD COLUMN promised INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE stream ADD COLUMN online INTEGER;
 """,
+    "CREATE TABLE worker (name TEXT PRIMARY KEY, totals TEXT NOT NULL) WITHOUT ROWID;",
 )
 """Each step runs once, in order, in a transaction of its own; steps only ever add."""
 
@@ -120,6 +121,14 @@ class PlatformStore(Protocol):
 
     async def query(self, question: str, /, **values: str) -> list[dict[str, Any]]:
         """Answer one of the named `QUESTIONS`."""
+        ...
+
+    async def tell_totals(self, worker: str, totals: Mapping[str, int]) -> None:
+        """Keep what a worker has counted, for whoever serves metrics."""
+        ...
+
+    async def told_totals(self) -> dict[str, dict[str, int]]:
+        """What each worker told last, by its name."""
         ...
 
     async def close(self) -> None:
@@ -283,6 +292,12 @@ class SqliteStore:
 
     async def query(self, question: str, /, **values: str) -> list[dict[str, Any]]:
         return [answer_row(dict(row)) for row in self._open.execute(QUESTIONS[question], values)]
+
+    async def tell_totals(self, worker: str, totals: Mapping[str, int]) -> None:
+        self._open.execute("INSERT OR REPLACE INTO worker VALUES (?,?)", (worker, json.dumps(totals)))
+
+    async def told_totals(self) -> dict[str, dict[str, int]]:
+        return {name: json.loads(totals) for name, totals in self._open.execute("SELECT * FROM worker ORDER BY name")}
 
     async def close(self) -> None:
         if self._db is not None:

@@ -108,6 +108,11 @@ def platform(
     host: Annotated[str, typer.Option(help="Address of the HTTPS API.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the HTTPS API; 0: a free one.")] = 0,
     name: Annotated[list[str] | None, typer.Option(help="Another host name of the API (for its certificate).")] = None,
+    postgres: Annotated[str, typer.Option(help="postgresql://…: keep facts there, not in a file.")] = "",
+    shared_group: Annotated[str, typer.Option(help="Share the facts with the platforms of this MQTT 5 group.")] = "",
+    queries_only: Annotated[
+        bool, typer.Option("--queries-only", help="Serve what a cluster's ingest workers keep; consume nothing.")
+    ] = False,
     stores: Annotated[bool, typer.Option("--stores", help="Show every store and end.")] = False,
     bundle: Annotated[str, typer.Option(help="Print an enrolment bundle for tenant/store and end.")] = "",
     broker_host: Annotated[list[str] | None, typer.Option(help="A broker's address for the bundle.")] = None,
@@ -125,7 +130,9 @@ def platform(
     elif revoke:
         central.revoke_store(directory, revoke, json_)
     else:
-        options = central.PlatformOptions(directory, broker, host, port, tuple(name or ()))
+        options = central.PlatformOptions(
+            directory, broker, host, port, tuple(name or ()), postgres, shared_group, queries_only
+        )
         raise typer.Exit(central.serve_platform(options, json_))
 
 

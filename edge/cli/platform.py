@@ -1,4 +1,5 @@
-"""``smartstore platform``: the reference platform with a broker of its own (NATS) or an existing one, on SQLite.
+"""``smartstore platform``: the reference platform with a broker of its own (NATS) or an existing one, on SQLite or
+PostgreSQL; with ``--queries-only`` the API alone, beside the ingest workers of a cluster.
 
 It serves an HTTPS API with a certificate of its own CA: queries and metrics behind a token (``api.token``), enrolment
 for gateways. What other calls of the command need to find it is in ``platform.json`` of its folder.
@@ -11,8 +12,10 @@ import base64
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import Mapping
@@ -27,8 +30,8 @@ from cloud_bridge.ingest.authority import Authority, key_pem, new_key
 from cloud_bridge.ingest.broker import nats_broker
 from cloud_bridge.ingest.enrolment import Enrolments, compact
 from cloud_bridge.ingest.platform import Platform, PlatformSettings, load_signer
-from cloud_bridge.ingest.query import Place
-from cloud_bridge.ingest.store import SqliteStore
+from cloud_bridge.ingest.query import LiveSight, Place, Sight, StoredSight
+from cloud_bridge.ingest.store import PlatformStore, SqliteStore, StoreLost
 from cloud_bridge.settings import UplinkSettings, endpoint
 from edge.access.bundle import fingerprint
 from edge.cli.api import table
@@ -44,13 +47,25 @@ SHOPPER_PAGE = Path(__file__).parents[1] / "api" / "shopper"
 
 @dataclass(frozen=True, slots=True)
 class PlatformOptions:
-    """What the command line asks for. broker "" starts one; names: host names of the API besides `host`."""
+    """What the command line asks for. broker "" starts one; names: host names of the API besides `host`.
+
+    postgres: keep facts there; group: share them with the platforms of one MQTT 5 group; queries_only: consume nothing,
+    serve what ingest workers keep in `postgres`. Raises SettingsError for what does not fit together.
+    """
 
     directory: Path
     broker: str = ""
     host: str = "127.0.0.1"
     port: int = 0
     names: tuple[str, ...] = ()
+    postgres: str = ""
+    group: str = ""
+    queries_only: bool = False
+
+    def __post_init__(self) -> None:
+        for key, given in (("--shared-group", self.group), ("--queries-only", self.queries_only)):
+            if given and not (self.postgres and self.broker):
+                raise SettingsError("command line", key, str(given), "together with --postgres and --broker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +91,22 @@ async def _serve(options: PlatformOptions, as_json: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         authority = Authority.load(directory / "ca")
+        if options.queries_only:
+            await _serve_queries(options, authority, stop, as_json)
+            return
         if not address:
             embedded = await stack.enter_async_context(nats_broker(directory / "broker"))
             address = embedded.address
-        platform = Platform(platform_settings(directory, address, authority))
+        platform = Platform(platform_settings(options, address, authority))
         running = asyncio.create_task(platform.run())
         stopped = asyncio.create_task(stop.wait())
         await _connected(platform, address, {running, stopped})
         serving: asyncio.Task[None] | None = None
         if platform.ready.is_set() and not running.done():
-            api, serving = await _start_api(options, platform, authority)
-            _say_ready(platform, Running(api, address, platform.settings.key_name), directory, as_json)
+            assert platform.consumer is not None  # it is connected
+            sight = StoredSight(platform.store) if options.postgres else LiveSight(platform.consumer)
+            api, serving = await _start_api(options, platform.store, sight, authority)
+            _say_ready(platform.settings, Running(api, address, platform.settings.key_name), directory, as_json)
         tasks = [running, *([serving] if serving else [])]
         await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
         ended = next((task for task in tasks if task.done()), None)
@@ -97,6 +117,35 @@ async def _serve(options: PlatformOptions, as_json: bool) -> None:
             await ended  # raises what ended it
         if as_json:
             typer.echo(json.dumps({"stopped": True, **asdict(platform.counters)}, default=str))
+
+
+async def _serve_queries(options: PlatformOptions, authority: Authority, stop: asyncio.Event, as_json: bool) -> None:
+    """API, metrics and enrolment over what ingest workers keep; no broker, nothing consumed."""
+    from cloud_bridge.ingest.postgres import PostgresStore  # noqa: PLC0415 (asyncpg is an extra)
+
+    store = PostgresStore(options.postgres)
+    stopped, told = asyncio.create_task(stop.wait()), False
+    while True:
+        try:
+            await store.open()
+            break
+        except StoreLost as lost:
+            if not told:
+                typer.echo(f"smartstore: {lost}; trying on until it answers", err=True)
+            told = True
+        await asyncio.wait([stopped], timeout=1.0)
+        if stopped.done():
+            return
+    settings = platform_settings(options, options.broker, authority)
+    api, serving = await _start_api(options, store, StoredSight(store), authority)
+    _say_ready(settings, Running(api, options.broker, settings.key_name), options.directory, as_json)
+    await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+    ended = serving.done()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    await store.close()
+    if ended:
+        await serving  # raises what ended it
 
 
 async def _connected(platform: Platform, address: str, ends: set[asyncio.Task[Any]]) -> None:
@@ -111,12 +160,12 @@ async def _connected(platform: Platform, address: str, ends: set[asyncio.Task[An
     ready.cancel()
 
 
-def platform_settings(directory: Path, address: str, authority: Authority) -> PlatformSettings:
+def platform_settings(options: PlatformOptions, address: str, authority: Authority) -> PlatformSettings:
     """Of the platform in a folder; with a certificate of its own where the broker speaks TLS.
 
     Raises SettingsError for what is no address.
     """
-    link = UplinkSettings()
+    link, directory = UplinkSettings(), options.directory
     try:
         secure = endpoint(address).secure
     except PlainError as error:
@@ -129,11 +178,20 @@ def platform_settings(directory: Path, address: str, authority: Authority) -> Pl
         ca = str(directory / "ca" / "ca.pem")
         link = replace(link, ca_file=ca, cert_file=str(certificate), key_file=str(key))
     database, key_file = str(directory / "platform.db"), str(directory / "platform.key")
-    return PlatformSettings((address,), database=database, key_file=key_file, link=link)
+    client_id = f"{PLATFORM_USER}-{socket.gethostname()}-{os.getpid()}" if options.group else PLATFORM_USER
+    return PlatformSettings(
+        (address,),
+        database=database,
+        postgres=options.postgres,
+        key_file=key_file,
+        client_id=client_id.replace(".", "-"),  # NATS takes no dot
+        shared_group=options.group,
+        link=link,
+    )
 
 
 async def _start_api(
-    options: PlatformOptions, platform: Platform, authority: Authority
+    options: PlatformOptions, store: PlatformStore, sight: Sight, authority: Authority
 ) -> tuple[str, asyncio.Task[None]]:
     """Address and task of the HTTPS API, which answers when this returns. Raises SettingsError for a port in use."""
     import uvicorn  # noqa: PLC0415 (only who serves pays for it)
@@ -142,17 +200,16 @@ async def _start_api(
     from cloud_bridge.ingest.shopper import make_shopper  # noqa: PLC0415
     from edge.api.app import Server, bind  # noqa: PLC0415
 
-    directory, consumer = options.directory, platform.consumer
-    assert consumer is not None  # it is connected
+    directory = options.directory
     listener = bind(options.host, options.port)
     certificate, key = directory / "api.pem", directory / "api.key"
     made, names = new_key(), dict.fromkeys((options.host, "127.0.0.1", "localhost", *options.names))
     _write(key, key_pem(made))
     _write(certificate, authority.server_certificate(made, names, SERVER_DAYS))
     enrolments = Enrolments(directory, authority)
-    app = make_service(platform.store, consumer, enrolments, api_token(directory), read_places(directory))
+    app = make_service(store, sight, enrolments, api_token(directory), read_places(directory))
     # Before the rest, which is mounted at the root.
-    app.router.routes[:0] = make_shopper(platform.store, SHOPPER_PAGE).routes
+    app.router.routes[:0] = make_shopper(store, SHOPPER_PAGE).routes
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -205,14 +262,15 @@ def read_places(directory: Path) -> dict[tuple[str, str], Place]:
     return found
 
 
-def _say_ready(platform: Platform, running: Running, directory: Path, as_json: bool) -> None:
+def _say_ready(settings: PlatformSettings, running: Running, directory: Path, as_json: bool) -> None:
     (directory / "platform.json").write_text(json.dumps(asdict(running)), encoding="utf-8")
-    key = base64.b64encode(platform.signer.public_key).decode()
+    key = base64.b64encode(load_signer(Path(settings.key_file)).public_key).decode()
+    database = re.sub(r"(?<=:)[^:@/]+(?=@)", "***", settings.postgres) or settings.database
     told: dict[str, Any] = {
         "ready": True,
         "mqtt": running.mqtt,
-        "keys": {platform.settings.key_name: key},
-        "database": platform.settings.database,
+        "keys": {settings.key_name: key},
+        "database": database,
         "api": running.api,
         "ca": str(directory / "ca" / "ca.pem"),
         "token_file": str(directory / "api.token"),
@@ -221,10 +279,10 @@ def _say_ready(platform: Platform, running: Running, directory: Path, as_json: b
         typer.echo(json.dumps(told))
         sys.stdout.flush()
         return
-    typer.echo(f"broker    {running.mqtt}\ndatabase  {platform.settings.database}")
+    typer.echo(f"broker    {running.mqtt}\ndatabase  {database}")
     typer.echo(f"API       {running.api}  (CA {told['ca']}, token {told['token_file']})")
     typer.echo(f"settings for a gateway:\n\n[uplink]\nhosts = [{json.dumps(running.mqtt)}]\n")
-    typer.echo(f"[uplink.platform_keys]\n{platform.settings.key_name} = {json.dumps(key)}")
+    typer.echo(f"[uplink.platform_keys]\n{settings.key_name} = {json.dumps(key)}")
 
 
 # --- other calls of the command ---------------------------------------------------------------------------------------

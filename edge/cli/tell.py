@@ -22,7 +22,7 @@ from cloud_bridge.contract.topics import Topics
 from cloud_bridge.ingest.authority import Authority
 from cloud_bridge.ingest.platform import load_signer
 from cloud_bridge.paho_client import PahoLinks
-from edge.cli.platform import platform_settings, running_platform
+from edge.cli.platform import PlatformOptions, platform_settings, running_platform
 from edge.core.errors import SettingsError, UplinkError
 from edge.core.fact import JsonValue
 from edge.core.ports import Message
@@ -111,7 +111,7 @@ async def send(directory: Path, order: Order, show: Show) -> dict[str, JsonValue
         topics = Topics(tenant, store)
     except ValueError as error:
         raise SettingsError("command line", "store", order.store, f"tenant/store: {error}") from None
-    settings = platform_settings(directory, running.mqtt, Authority.load(directory / "ca"))
+    settings = platform_settings(PlatformOptions(directory), running.mqtt, Authority.load(directory / "ca"))
     client = f"smartstore-tell-{secrets.token_hex(4)}"
     link_settings = replace(settings.link, hosts=(running.mqtt,), client_id=client, persistent_session=False)
     links = PahoLinks(link_settings)

@@ -25,6 +25,7 @@ from tests.e2e.bridge_wires import keys_of, until, wired_platform, wired_store
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 STORES = (("t1", "s1"), ("t1", "s2"), ("t2", "s1"))
+BY_NAME = tuple((tenant, store, f"CN={tenant}/{store}") for tenant, store in STORES)
 KINDS = ("mosquitto", "nats")
 
 
@@ -78,7 +79,7 @@ class Yard:
             if mosquitto_program() is None:
                 pytest.skip("mosquitto is not installed: apt-get install mosquitto")
             return mosquitto_broker(self.folder / "m", tls=files, acl=DEPLOY / "broker" / "mosquitto.acl")
-        return nats_broker(self.folder / "n", tls=files, extra=nats_authorization(STORES))
+        return nats_broker(self.folder / "n", tls=files, extra=nats_authorization(BY_NAME))
 
 
 class Ear:
@@ -185,7 +186,7 @@ def test_nats_own_port_takes_nobody_without_a_certificate(tmp_path: Path) -> Non
     async def main() -> None:
         yard, port = Yard(tmp_path), free_port()
         files = TlsFiles(tmp_path / "ca.pem", tmp_path / "server.pem", tmp_path / "server.key")
-        async with nats_broker(tmp_path / "n", client_port=port, tls=files, extra=nats_authorization(STORES)):
+        async with nats_broker(tmp_path / "n", client_port=port, tls=files, extra=nats_authorization(BY_NAME)):
             trusting = ssl.create_default_context(cafile=str(yard.folder / "ca.pem"))
             for name in (f"CN={PLATFORM_USER}", "CN=t1/s2"):
                 for scheme, context in (("nats", None), ("tls", trusting)):

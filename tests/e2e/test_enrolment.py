@@ -22,6 +22,7 @@ from cloud_bridge.ingest.authority import Authority, key_pem, new_key
 from cloud_bridge.ingest.broker import Broker, TlsFiles, mosquitto_broker, mosquitto_program
 from cloud_bridge.ingest.enrolment import Enrolments, compact, wall_us
 from cloud_bridge.ingest.platform import Platform
+from cloud_bridge.ingest.query import LiveSight
 from cloud_bridge.ingest.service import make_service
 from cloud_bridge.settings import UplinkSettings
 from edge.access import AccessDenied
@@ -83,7 +84,7 @@ async def yard(folder: Path) -> AsyncIterator[Yard]:
     ):
         assert platform.consumer is not None
         listener = socket.create_server(("127.0.0.1", 0))
-        app = make_service(platform.store, platform.consumer, enrolments, "secret")
+        app = make_service(platform.store, LiveSight(platform.consumer), enrolments, "secret")
         config = uvicorn.Config(
             app, lifespan="off", log_level="warning", ssl_certfile=str(tls.certificate), ssl_keyfile=str(tls.key)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import ssl
 import subprocess
 import sys
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from cloud_bridge.ingest.central import Postgres
 from cloud_bridge.settings import UplinkSettings
 from edge.demo import Cast
-from tests.e2e.bridge_wires import until, wired_store
+from tests.e2e.bridge_wires import make_broker, until, wired_store
 from tests.e2e.console_store import ARGUMENTS, CHROMIUM, missing
 from tests.e2e.support import wait_until
+from tests.postgres_support import postgres_folder
 
 GTIN = "04012345000016"
 
@@ -89,6 +92,58 @@ def test_the_platform_answers_what_its_stores_told(tmp_path: Path) -> None:
         assert (later[0]["complete_to"], later[0]["online"]) == (40, None), "the database knows it as well"
     finally:
         cast.stop_all()
+
+
+def test_a_group_over_postgresql_and_the_queries_alone(tmp_path: Path) -> None:
+    """Two platforms of one MQTT 5 group as processes, and a third that only answers; one store."""
+    cast = Cast(tmp_path)
+
+    async def main() -> None:
+        async with make_broker("mosquitto", tmp_path) as broker, Postgres(folder / "pg") as database:
+            where = ["--broker", broker.address, "--postgres", database.address, "--json", "--dir"]
+            group = ["platform", "--shared-group", "g", *where]
+            told = await asyncio.to_thread(cast.smartstore, "one", *group, str(tmp_path / "one"))
+            (tmp_path / "two").mkdir()
+            shutil.copy(tmp_path / "one" / "platform.key", tmp_path / "two")
+            await asyncio.to_thread(cast.smartstore, "two", *group, str(tmp_path / "two"))
+            settings = UplinkSettings(hosts=(broker.address,), client_id="s1", platform_keys=told["keys"])
+            async with wired_store(tmp_path, settings) as store:
+                for _ in range(60):
+                    await store.add(1)
+                await until(lambda: store.journal.acked_seq == 60, 60)
+                alone = ["platform", "--queries-only", *where, str(tmp_path / "one")]
+                queries = await asyncio.to_thread(cast.smartstore, "queries", *alone)
+
+                def workers() -> dict[str, int]:
+                    lines = ask(queries, "/metrics")[1].splitlines()
+                    rows = [line.rpartition(" ") for line in lines if line.startswith("smartstore_events_total{")]
+                    return {name: int(count) for name, _, count in rows}
+
+                def shared_out() -> bool:
+                    counted = workers()
+                    return len(counted) == 2 and min(counted.values()) > 0 and sum(counted.values()) >= 60
+
+                await asyncio.to_thread(wait_until, shared_out, 30, "both workers' counters")
+                (row,) = json.loads((await asyncio.to_thread(ask, queries, "/v1/stores"))[1])
+                assert (row["complete_to"], row["missing"], row["online"]) == (60, 0, True)
+                rows = json.loads((await asyncio.to_thread(ask, queries, "/v1/stock?tenant=t1"))[1])
+                assert [(row["store"], row["gtin"]) for row in rows] == [("s1", "04012345000000")]
+                shown = await asyncio.to_thread(command, "--dir", str(tmp_path / "one"), "--stores", "--json")
+                assert json.loads(shown.stdout)["stores"][0]["complete_to"] == 60
+
+    try:
+        with postgres_folder() as folder:
+            asyncio.run(main())
+    finally:
+        cast.stop_all()
+
+
+@pytest.mark.parametrize("option", [("--shared-group", "g"), ("--queries-only",)])
+def test_options_that_need_a_database_say_so(tmp_path: Path, option: tuple[str, ...]) -> None:
+    done = command("--dir", str(tmp_path), *option)
+    assert done.returncode == 2
+    assert option[0] in done.stderr
+    assert "--postgres and --broker" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from cloud_bridge.contract.envelope import EnvelopeRenderer
 from cloud_bridge.contract.epcis import Places
 from cloud_bridge.contract.signed import is_genuine, parse_object
 from cloud_bridge.ingest.consumer import PLATFORM_EPOCH, WAITING_LIMIT, Consumer
-from cloud_bridge.ingest.query import Place, distance_km, make_app, prometheus
+from cloud_bridge.ingest.query import LiveSight, Place, Sight, StoredSight, distance_km, make_app, prometheus
 from cloud_bridge.ingest.reading import EventRow, gap_ranges, read_events
 from cloud_bridge.ingest.sequencing import BIRTHS_KEPT, Stream, StreamKey
 from cloud_bridge.ingest.store import MIGRATIONS, Arrivals, PlatformStore, SqliteStore
@@ -377,8 +377,8 @@ def test_memory_is_bounded_when_the_database_is_slow() -> None:
     run_virtual(main())
 
 
-async def questions(store: PlatformStore) -> None:
-    """The same answers from every store."""
+async def questions(store: PlatformStore, stored: bool) -> None:
+    """The same answers from every store, with its workers in this process or (stored) elsewhere."""
     desk = Desk(store)
     await desk.consumer.open()
     quarter = facts.Crossings(at_us=1, door="d", start_us=0, end_us=900, entered=7, left=5)
@@ -389,13 +389,18 @@ async def questions(store: PlatformStore) -> None:
     desk.give("state/stock/" + GTIN, b'{"as_of_seq":3,"on_hand":3,"available_to_promise":2}')
     desk.give("state/device/d1", b'{"as_of_seq":3}')
     desk.give("birth", b'{"epoch":"e1","boot":1,"last_seq":4}')
+    desk.consumer.received(Message("smartstore/v1/t1/s2/birth", b'{"epoch":"e9","boot":1,"last_seq":3}'))
     await desk.consumer.flush()
     desk.give("state/device/d1", b"")
+    desk.consumer.received(Message("smartstore/v1/t1/s2/connection", b'{"online":false,"boot":1,"time":"x"}'))
     await desk.consumer.flush()
     assert sorted(desk.acks()) == [1, 4]
     places = {("t1", "s1"): Place(35.68, 139.76), ("t1", "s2"): Place(34.69, 135.50)}
     consumer = desk.consumer
-    app = make_app(store, consumer.counters, consumer.streams, places)
+    await store.tell_totals("ingest-0", {**consumer.counters.totals(), "events": 0})
+    await store.tell_totals("ingest-0", consumer.counters.totals())
+    sight: Sight = StoredSight(store) if stored else LiveSight(consumer)
+    app = make_app(store, sight, places)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://p") as web:
         near = {"tenant": "t1", "latitude": 34.7, "longitude": 135.5}
         rows = (await web.get(f"/v1/who-has/{GTIN}", params=near)).json()
@@ -409,13 +414,16 @@ async def questions(store: PlatformStore) -> None:
         period = {"tenant": "t1", "from_us": 0, "to_us": 1000}
         assert (await web.get("/v1/footfall", params=period)).json()[0]["entered"] == 7
         stores = (await web.get("/v1/stores", params={"tenant": "t1"})).json()
-        assert [(row["store"], row["complete_to"], row["missing"]) for row in stores] == [("s1", 4, 0), ("s2", 1, 0)]
+        assert [(row["store"], row["complete_to"], row["missing"]) for row in stores] == [("s1", 4, 0), ("s2", 1, 2)]
+        assert [(row["promised"], row["online"]) for row in stores] == [(4, True), (3, False)]
         assert (await web.get("/v1/stock", params={"tenant": "T 1"})).status_code == 422
         assert (await web.get("/v1/who-has/123", params={"tenant": "t1"})).status_code == 422
         text = (await web.get("/metrics")).text
-        assert "smartstore_events_total 5\n" in text
-        assert "smartstore_stores 2\n" in text
-    assert text == prometheus(consumer.counters, consumer.streams.values())
+        label = '{worker="ingest-0"}' if stored else ""
+        assert f"# TYPE smartstore_events_total counter\nsmartstore_events_total{label} 5\n" in text
+        for gauge in ("stores 2", "stores_online 1", "stores_refused 0", "events_missing 2"):
+            assert f"smartstore_{gauge}\n" in text
+    assert text == prometheus(await sight.totals(), await sight.streams())
     assert [row["name"] for row in await store.query("states", tenant="t1", store="", name="%")] == ["stock/" + GTIN]
     assert {row["fact"]: row["count"] for row in await store.query("facts", tenant="t1", store="s1")} == {
         "footfall.Crossings": 1,
@@ -425,17 +433,22 @@ async def questions(store: PlatformStore) -> None:
     await store.close()
 
 
-def test_questions_to_sqlite() -> None:
-    asyncio.run(questions(SqliteStore(None)))
+SIGHTS = pytest.mark.parametrize("stored", [False, True], ids=["workers here", "workers elsewhere"])
 
 
-def test_questions_to_postgresql() -> None:
+@SIGHTS
+def test_questions_to_sqlite(stored: bool) -> None:
+    asyncio.run(questions(SqliteStore(None), stored))
+
+
+@SIGHTS
+def test_questions_to_postgresql(stored: bool) -> None:
     from cloud_bridge.ingest.central import Postgres
     from cloud_bridge.ingest.postgres import PostgresStore
 
     async def main() -> None:
         async with Postgres(folder / "pg") as server:
-            await questions(PostgresStore(server.address))
+            await questions(PostgresStore(server.address), stored)
             again = PostgresStore(server.address, ["t1"])
             streams = {stream.key.store: stream for stream in await again.open()}
             assert streams["s1"].contiguous == 4
@@ -445,6 +458,14 @@ def test_questions_to_postgresql() -> None:
             await behind.consumer.flush()
             told = await again.query("facts", tenant="t1", store="s1")
             assert sum(row["count"] for row in told) == 10, "what was there already is there once"
+            app = make_app(again, StoredSight(again))
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://p") as web:
+                assert (await web.get("/v1/stores")).status_code == 200
+                await server.stop()
+                for path in ("/metrics", "/v1/stock?tenant=t1"):
+                    answer = await web.get(path)
+                    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+                    assert "PostgreSQL" in answer.json()["detail"]
             await again.close()
 
     with postgres_folder() as folder:

@@ -25,12 +25,23 @@ class Driver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class BeaconKey:
+    """An own Eddystone-EID beacon: `identity` as in the planogram, `key` 32 hex digits, its clock at provisioning."""
+
+    identity: str
+    key: str = field(repr=False)
+    exponent: int = 10
+    time_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DriverContext:
     """What a driver may use of the world around it.
 
     ``now_us`` is the engine's clock (µs), ``open_stream`` opens a moniker (see `devices.transport`), ``counters`` is
     the driver's own mapping of named totals (bytes_in, frames_rejected …), shown by health. ``store_open`` says whether
-    the store is open now by its hours (a driver has no wall clock), for devices that rest at night.
+    the store is open now by its hours (a driver has no wall clock), for devices that rest at night. ``beacon_keys`` are
+    those of own beacons that hide, for devices that hear them.
     """
 
     device_id: str
@@ -38,6 +49,7 @@ class DriverContext:
     open_stream: Callable[[str], Awaitable[ByteStream]]
     counters: dict[str, int] = field(default_factory=dict)
     store_open: Callable[[], bool] = lambda: True
+    beacon_keys: Callable[[], tuple[BeaconKey, ...]] = tuple
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a named total."""

@@ -16,6 +16,8 @@ from typing import Any
 from devices.driver import Driver, DriverContext
 from devices.registry import driver_info, kinds
 from devices.transport import ByteStream, Tap, open_stream
+from edge.beacon_keys import PREFIX as BEACON_KEY
+from edge.beacon_keys import BeaconKeys
 from edge.core.errors import SettingsError
 from edge.core.fact import JsonValue
 from edge.core.observation import DeviceState, DeviceStatus
@@ -63,6 +65,9 @@ class Installation:
         self._entries = {entry.id: entry for entry in entries}
         self._taps: dict[str, tuple[Path, int]] = {}
         self._group: asyncio.TaskGroup | None = None
+        keyed = runtime.journal
+        beacon_keys = {key: keyed.get(key) for key in keyed.keys(BEACON_KEY)}
+        self.beacon_keys = BeaconKeys(beacon_keys, keyed, runtime.clock_us, self._listen_anew)
         for key in runtime.journal.keys(DEVICE_KEY):
             row = runtime.journal.get(key)
             device_id = key.removeprefix(DEVICE_KEY)
@@ -146,7 +151,9 @@ class Installation:
         settings = build(info.settings, entry.settings, "settings")
         counters: dict[str, int] = {}
         opening = functools.partial(self._open, entry.id)
-        context = DriverContext(entry.id, self._runtime.clock_us, opening, counters, self._store_open)
+        context = DriverContext(
+            entry.id, self._runtime.clock_us, opening, counters, self._store_open, self.beacon_keys.keys
+        )
         health = DeviceHealth(entry.kind, counters=counters)
         before = self._runtime.health.devices.get(entry.id)
         if before is not None:
@@ -154,6 +161,13 @@ class Installation:
         self._runtime.health.devices[entry.id] = health
         assert self._group is not None
         self._supervisor.start(self._group, Supervised(entry.id, lambda: info.open(context, settings)))
+
+    async def _listen_anew(self) -> None:
+        """Beacons got other keys: the drivers that resolve them begin anew."""
+        for entry in self._entries.values():
+            if any(field.name == "eid_keys" for field in dataclasses.fields(driver_info(entry.kind).settings)):
+                await self._supervisor.stop(entry.id)
+                self._launch(entry)
 
     def _say_offline(self, device_id: str, cause: str, detail: str) -> None:
         now_us = self._runtime.clock_us()

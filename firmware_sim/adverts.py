@@ -5,10 +5,12 @@ github.com/google/eddystone (protocol-specification.md and the frame pages); Alt
 bthome.io/format and bthome.io/encryption (version 2).
 """
 
+import hmac
 import struct
 from typing import Final
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
@@ -95,6 +97,37 @@ def ephemeral_id(identity_key: bytes, exponent: int, beacon_time_s: int) -> byte
     temporary = _aes(identity_key, bytes(11) + b"\xff\x00\x00" + struct.pack(">H", beacon_time_s >> 16 & 0xFFFF))
     cleared = beacon_time_s >> exponent << exponent & 0xFFFFFFFF
     return _aes(temporary, bytes(11) + bytes((exponent,)) + struct.pack(">I", cleared))[:8]
+
+
+class EidBeacon:
+    """The beacon's side of an Eddystone-EID registration: its own X25519 key pair, then an identity key and a clock.
+
+    Source: eid-computation.md, "Computing the identity key" (HKDF-SHA256, RFC 5869, written out here: one block).
+    """
+
+    def __init__(self, time_s: int = 65_280) -> None:
+        self._private = X25519PrivateKey.generate()
+        self.public_key = self._private.public_key().public_bytes_raw()
+        self.time_s = time_s
+        self._key = b""
+        self._exponent = 0
+
+    def register(self, resolver_public_key: bytes, exponent: int) -> dict[str, object]:
+        """The client writes the resolver's public key and an exponent; what it reads back afterwards."""
+        secret = self._private.exchange(X25519PublicKey.from_public_bytes(resolver_public_key))
+        extracted = hmac.digest(resolver_public_key + self.public_key, secret, "sha256")
+        self._key, self._exponent = hmac.digest(extracted, b"\x01", "sha256")[:16], exponent
+        told = {"beacon_public_key": self.public_key.hex(), "exponent": exponent, "time_s": self.time_s}
+        return told | {"eid": self.eid().hex()}
+
+    def eid(self) -> bytes:
+        """What it sends now."""
+        return ephemeral_id(self._key, self._exponent, self.time_s)
+
+    @property
+    def identity_key(self) -> bytes:
+        """For a test that looks where it must not be."""
+        return self._key
 
 
 def _aes(key: bytes, block: bytes) -> bytes:

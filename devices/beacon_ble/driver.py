@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from devices.beacon_ble.adverts import PATTERNS
-from devices.beacon_ble.hearing import BindKey, EidKey, Hearing, bind_keys_of, resolver_of
+from devices.beacon_ble.hearing import BindKey, Hearing, bind_keys_of, resolver_of
 from devices.beacon_ble.power import switch_off_and_on
-from devices.driver import DriverContext, DriverInfo, Emit
+from devices.driver import BeaconKey, DriverContext, DriverInfo, Emit
 from edge.core.errors import DeviceTimeout, LinkLost
 from edge.core.instant import US_PER_S
 from edge.core.observation import DeviceState, DeviceStatus
@@ -41,7 +41,7 @@ class BeaconBleSettings:
     adapter: str = ""
     silence_s: float = SILENCE_S
     passive: bool = False
-    eid_keys: tuple[EidKey, ...] = ()
+    eid_keys: tuple[BeaconKey, ...] = ()
     bind_keys: tuple[BindKey, ...] = ()
 
 
@@ -50,7 +50,8 @@ class BeaconBleDriver:
 
     def __init__(self, context: DriverContext, settings: BeaconBleSettings) -> None:
         self._context, self._settings = context, settings
-        self._resolver, self._bind = resolver_of(settings.eid_keys), bind_keys_of(settings.bind_keys)
+        self._resolver = resolver_of((*settings.eid_keys, *context.beacon_keys()))
+        self._bind = bind_keys_of(settings.bind_keys)
         self._last_us = 0
 
     def listener(self, emit: Emit) -> Callable[[BLEDevice, AdvertisementData], None]:

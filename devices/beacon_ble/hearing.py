@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from devices.beacon_ble.adverts import parse_advert, parse_manufacturer, parse_service
 from devices.beacon_ble.eddystone import EID_PREFIX
 from devices.beacon_ble.ephemeral import Resolver
 from devices.beacon_ble.heard import Heard
-from devices.driver import Emit
+from devices.driver import BeaconKey, Emit
 from edge.core.errors import SettingsError
 from edge.core.instant import US_PER_MIN
 from edge.core.observation import Advert, SensorReading
@@ -29,24 +29,14 @@ _NOTHING: Final = Heard("")
 
 
 @dataclass(frozen=True, slots=True)
-class EidKey:
-    """An own Eddystone-EID beacon: `identity` as in the planogram, `key` 32 hex digits, its clock at provisioning."""
-
-    identity: str
-    key: str
-    exponent: int = 10
-    time_s: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class BindKey:
     """A BTHome sensor that seals: its `address` as displayed, `key` 32 hex digits."""
 
     address: str
-    key: str
+    key: str = field(repr=False)
 
 
-def resolver_of(keys: tuple[EidKey, ...]) -> Resolver:
+def resolver_of(keys: tuple[BeaconKey, ...]) -> Resolver:
     """A resolver that knows these beacons. Raises SettingsError."""
     resolver = Resolver()
     for row in keys:

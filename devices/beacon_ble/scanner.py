@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from devices.beacon_ble.hearing import BindKey, EidKey, Hearing, bind_keys_of, resolver_of
-from devices.driver import DriverContext, DriverInfo, Emit
+from devices.beacon_ble.hearing import BindKey, Hearing, bind_keys_of, resolver_of
+from devices.driver import BeaconKey, DriverContext, DriverInfo, Emit
 from devices.sdp.driver import SdpDriver
 from devices.sdp.messages import AdvertHeard, Identity
 from devices.sdp.session import Taken
@@ -20,7 +20,7 @@ class BleScannerSettings:
     """``link``: a moniker such as serial:/dev/serial/by-id/… or tcp:HOST:PORT; keys of own beacons that hide."""
 
     link: str
-    eid_keys: tuple[EidKey, ...] = ()
+    eid_keys: tuple[BeaconKey, ...] = ()
     bind_keys: tuple[BindKey, ...] = ()
 
 
@@ -31,7 +31,8 @@ class BleScannerDriver(SdpDriver):
 
     def __init__(self, context: DriverContext, settings: BleScannerSettings) -> None:
         super().__init__(context, settings.link)
-        self._resolver, self._bind = resolver_of(settings.eid_keys), bind_keys_of(settings.bind_keys)
+        self._resolver = resolver_of((*settings.eid_keys, *context.beacon_keys()))
+        self._bind = bind_keys_of(settings.bind_keys)
         self._hearing: Hearing | None = None
 
     def check(self, identity: Identity) -> str:

@@ -12,6 +12,7 @@ from edge.access import Person
 from edge.api.device_routes import plain
 from edge.api.differences import differences
 from edge.api.etag import check_match, etag_of
+from edge.api.hiding import with_secrets, without_hidden
 from edge.api.listing import SAME, IfNoneMatch, Row
 from edge.api.quick import Rendered, to_json
 from edge.api.services import Here, Services, Technician, carry_out
@@ -66,12 +67,13 @@ async def load_configuration(
     """Set this gateway up like the one that the configuration was exported from.
 
     Everything is checked before anything changes. A gateway that has no store yet takes over the store of the
-    configuration and starts anew within a second (restarting = true); another store is refused.
+    configuration and starts anew within a second (restarting = true); another store is refused. Secrets of devices are
+    hidden in an export: those that are kept here stay, the others are left out and counted (secrets_missing).
     """
     async with here.editing:
         current, wanted = configuration_of(here), body.model_dump(exclude_none=True)
         check_match(if_match, current, wanted)
-        entries = [build(DeviceEntry, row, f"devices[{index}]") for index, row in enumerate(body.devices)]
+        entries, missing = _entries(here, body.devices)
         for entry in entries:
             here.installation.check(entry)
         load_site(body.planogram)
@@ -84,10 +86,23 @@ async def load_configuration(
                 here.restart()
         return {
             "devices": len(entries),
+            "secrets_missing": missing,
             "changes": changes,
             "applied": not dry_run,
             "restarting": restarting and not dry_run,
         }
+
+
+def _entries(here: Services, rows: list[dict[str, Any]]) -> tuple[list[DeviceEntry], int]:
+    """Devices as they are set up here, and how many of their secrets are not known here."""
+    known, entries, missing = here.installation.entries(), [], 0
+    for index, row in enumerate(rows):
+        entry = build(DeviceEntry, row, f"devices[{index}]")
+        before = known[entry.id].settings if entry.id in known else {}
+        settings, unknown = without_hidden(with_secrets(entry.settings, before))
+        missing += unknown
+        entries.append(DeviceEntry(entry.id, entry.kind, settings))
+    return entries, missing
 
 
 def _changes(current: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:

@@ -72,7 +72,8 @@ class Desk:
 
     def zone(self, beacon: str, zone: str) -> str:
         """The zone of an own beacon or of a code at the shelf. Raises Problem 404 that does not tell why."""
-        known = self.parts.proximity.zone_of(beacon) if beacon else zone
+        heard = self.here.installation.beacon_keys.resolve(beacon)
+        known = self.parts.proximity.zone_of(heard) if beacon else zone
         if known and any(one.id == known for one in self.here.site.zones):
             return known
         raise Problem(404, "not_found", "nothing is known of this place")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from edge.api.documents import device_row
 from edge.api.etag import check_match, etag_of
+from edge.api.hiding import HIDDEN, with_secrets, without_hidden, without_keys
 from edge.api.listing import SAME, IfNoneMatch, Paged, Row, whole
 from edge.api.placement import Place, placed, rows_of
 from edge.api.problems import Problem
@@ -63,8 +64,18 @@ def entry_of(here: Services, device_id: str) -> DeviceEntry:
 
 
 def plain(entry: DeviceEntry) -> dict[str, Any]:
-    """A position's configuration as JSON."""
-    return {"id": entry.id, "kind": entry.kind, "settings": entry.settings}
+    """A position's configuration as JSON, its secrets hidden."""
+    return {"id": entry.id, "kind": entry.kind, "settings": without_keys(entry.settings)}
+
+
+def _given(device_id: str, kind: str, settings: dict[str, Any], before: dict[str, Any]) -> DeviceEntry:
+    """A position as somebody sends it: what is hidden stays as it was. Raises Problem 422."""
+    found = with_secrets(settings, before)
+    _, missing = without_hidden(found)
+    if missing:
+        detail = f"device = {device_id!r}: {missing} values are {HIDDEN!r}: expected the secrets themselves"
+        raise Problem(422, "secret_missing", detail, "Only secrets that are kept here can stay hidden.")
+    return DeviceEntry(device_id, kind, found)
 
 
 @router.get("/v1/kinds", response_model=list[Row], responses=SAME)
@@ -80,7 +91,7 @@ async def device(here: Here, who: Viewer, device_id: DeviceId, response: Respons
     del who
     entry = entry_of(here, device_id)
     response.headers["ETag"] = etag_of(plain(entry))
-    return device_row(here, device_id) | {"settings": entry.settings, "places": places_of(here, device_id)}
+    return device_row(here, device_id) | {"settings": plain(entry)["settings"], "places": places_of(here, device_id)}
 
 
 def places_of(here: Services, device_id: str) -> list[str]:
@@ -100,14 +111,14 @@ async def put_device(
     here: Here, who: Technician, device_id: DeviceId, body: DeviceIn, response: Response, if_match: Match = None
 ) -> dict[str, Any]:
     """Set a position up, or change it; its driver starts anew. 409 with both versions if somebody else was first."""
-    wanted = DeviceEntry(device_id, body.kind, body.settings)
     async with here.editing:
         current = here.installation.entries().get(device_id)
+        wanted = _given(device_id, body.kind, body.settings, current.settings if current else {})
         check_match(if_match, plain(current) if current else None, plain(wanted))
         await here.installation.put(wanted)
     await here.access.audit.add(who.name, "change_device" if current else "add_device", device_id, body.kind)
     response.headers["ETag"] = etag_of(plain(wanted))
-    return device_row(here, device_id) | {"settings": wanted.settings, "places": places_of(here, device_id)}
+    return device_row(here, device_id) | {"settings": plain(wanted)["settings"], "places": places_of(here, device_id)}
 
 
 @router.get("/v1/devices/{device_id}/place")
@@ -153,7 +164,7 @@ async def replace(
         raise Problem(422, "other_kind", detail, "Retire this position and set up a new one.")
     async with here.editing:
         entry = entry_of(here, device_id)
-        wanted = DeviceEntry(device_id, entry.kind, entry.settings | body.settings)
+        wanted = _given(device_id, entry.kind, entry.settings | body.settings, entry.settings)
         check_match(if_match, plain(entry), plain(wanted))
         await here.installation.put(wanted)
     response.headers["ETag"] = etag_of(plain(wanted))

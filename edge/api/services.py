@@ -14,6 +14,7 @@ from edge.access import Access, Person, Role
 from edge.access.enrolment import Enrolment
 from edge.api.feed import Feed
 from edge.api.problems import Problem
+from edge.beacon_keys import BeaconKeys
 from edge.core.fact import JsonValue
 from edge.core.ports import Command
 from edge.core.site import Site
@@ -31,6 +32,8 @@ from edge.updates.report import UpdateDesk
 
 class Installed(Protocol):
     """Positions and planogram, changed while the gateway runs; the composition root has the drivers."""
+
+    beacon_keys: BeaconKeys
 
     def entries(self) -> dict[str, DeviceEntry]:
         """Every position by its id."""

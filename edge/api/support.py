@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import zipfile
-from typing import Any
 
 from fastapi import APIRouter, Response
 
 from edge.api.configuration_routes import configuration_of
 from edge.api.documents import device_rows, health_document
+from edge.api.hiding import without_secrets
 from edge.api.services import Here, Technician
 
 router = APIRouter(tags=["support"])
 FACTS = 1_000
-_SECRET = re.compile(r"pass|secret|token|pin$|key$|credential", re.IGNORECASE)
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
-
-
-def without_secrets(value: Any) -> Any:
-    """The same document with the values of secret keys, and logins in addresses, taken out."""
-    if isinstance(value, dict):
-        return {key: "…" if _SECRET.search(str(key)) else without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_secrets(item) for item in value]
-    return _LOGIN.sub("", value) if isinstance(value, str) else value
 
 
 @router.get("/v1/support-bundle", response_class=Response, responses={200: {"content": {"application/zip": {}}}})

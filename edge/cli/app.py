@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from edge.cli.api import claim_label, register
+from edge.cli.beacons import beacon
 from edge.cli.enrol import enrol
 from edge.cli.release import release
 from edge.cli.update import update
@@ -240,6 +241,7 @@ def install(
 
 
 app.add_typer(update, name="update")
+app.add_typer(beacon, name="beacon")
 app.add_typer(release, name="release")
 register(app)
 app.command("enrol")(enrol)

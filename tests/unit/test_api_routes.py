@@ -21,6 +21,7 @@ from edge.settings import ApiSettings
 from tests.unit.api_support import PIN, RICE, SITE, TEA, Bench, run
 
 CONCRETE = {
+    "beacon": "beacon-1",
     "gtin": TEA,
     "device_id": "mcu-9",
     "lane_id": "lane-1",

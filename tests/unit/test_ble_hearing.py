@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from devices.beacon_ble import ephemeral
-from devices.beacon_ble.hearing import MEMORY, BindKey, EidKey, Hearing, bind_keys_of, resolver_of
+from devices.beacon_ble.hearing import MEMORY, BindKey, Hearing, bind_keys_of, resolver_of
+from devices.driver import BeaconKey
 from edge.core.errors import SettingsError
 from edge.core.instant import US_PER_MIN, US_PER_S
 from edge.core.observation import Advert, SensorReading
@@ -20,7 +21,7 @@ UUID_1 = UUID("f7826da6-4fa2-4e98-8024-bc5b71e0893e")
 
 
 class Ear:
-    def __init__(self, eid: tuple[EidKey, ...] = (), bind: tuple[BindKey, ...] = ()) -> None:
+    def __init__(self, eid: tuple[BeaconKey, ...] = (), bind: tuple[BindKey, ...] = ()) -> None:
         self.seen: list[Any] = []
         self.counts: dict[str, int] = {}
 
@@ -94,7 +95,7 @@ def test_the_simulator_and_the_resolver_agree_on_identifiers() -> None:
 
 
 def test_a_rotating_beacon_is_found_and_followed() -> None:
-    ear = Ear(eid=(EidKey("cart-7", KEY.hex(), 4, 1_000),))
+    ear = Ear(eid=(BeaconKey("cart-7", KEY.hex(), 4, 1_000),))
     begun_s = 3_000  # 125 windows after its provisioning
     heard = [
         beacons(ear.hear(adverts.eddystone_eid(adverts.ephemeral_id(KEY, 4, begun_s + second)), seconds=second))[0]
@@ -111,7 +112,7 @@ def test_a_rotating_beacon_is_found_and_followed() -> None:
 
 
 def test_a_replayed_identifier_is_a_strangers_after_a_while() -> None:
-    ear = Ear(eid=(EidKey("cart-7", KEY.hex(), 4, 0),))
+    ear = Ear(eid=(BeaconKey("cart-7", KEY.hex(), 4, 0),))
     old = adverts.eddystone_eid(adverts.ephemeral_id(KEY, 4, 0))
     assert beacons(ear.hear(old)) == ["cart-7"]
     assert beacons(ear.hear(old, seconds=US_PER_MIN // US_PER_S * 2)) != ["cart-7"]
@@ -138,6 +139,6 @@ def test_bleaks_parts_say_the_same() -> None:
 
 def test_wrong_keys_are_named() -> None:
     with pytest.raises(SettingsError, match="eid_keys of cart"):
-        resolver_of((EidKey("cart", "00"),))
+        resolver_of((BeaconKey("cart", "00"),))
     with pytest.raises(SettingsError, match="bind_keys of A"):
         bind_keys_of((BindKey("A", "xy"),))

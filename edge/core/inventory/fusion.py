@@ -137,7 +137,7 @@ class Fusion:
             tag.odds, tag.odds_us, tag.origin = told, belief.at_us, ""
         else:
             return
-        self._touch(pair)
+        self._touch(pair, others=False)  # as many tags as before: for the lanes of others nothing has changed
 
     def _first_seen(self, belief: TagBelief) -> None:
         shelf = belief.shelf or ""
@@ -487,12 +487,12 @@ class Fusion:
         pair.offset = convolve(pair.offset if pair.offset is not None else UNKNOWN, rest)
         self._touch(pair)
 
-    def _touch(self, pair: Pair) -> None:
+    def _touch(self, pair: Pair, *, others: bool = True) -> None:
         key = (pair.shelf, pair.gtin)
         self.dirty.add(key)
         if pair.warm:
             self.warm[key] = JUST_NOW
-        if not self.plan.on_lane(pair.shelf, pair.gtin):  # it may press on the lanes of others
+        if others and not self.plan.on_lane(pair.shelf, pair.gtin):  # it may press on the lanes of others
             self.dirty.update((other.shelf, other.gtin) for other in self.on_shelf[pair.shelf] if other.levels)
 
     def wake(self, now_us: int) -> None:

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.core.instant import US_PER_S
 from edge.core.observation import NO_READING, SATURATED_HIGH, SATURATED_LOW, CellSamples
 
@@ -47,14 +44,14 @@ class CellWatch:
     """Watches the raw counts of one device."""
 
     def __init__(self, n_cells: int) -> None:
-        self._last = np.full(n_cells, NO_READING, np.int64)
-        self._same = np.zeros(n_cells, np.int32)
-        self._changes = np.zeros(n_cells)
+        self._last = [NO_READING] * n_cells  # lists: of eight cells numpy's calls cost more than they save
+        self._same = [0] * n_cells
+        self._changes = [0.0] * n_cells
         self._looks = 0
-        self._bad = np.zeros(n_cells, np.int32)
-        self._low = np.full(n_cells, SATURATED_HIGH, np.int64)
-        self._high = np.full(n_cells, SATURATED_LOW, np.int64)
-        self._noise = np.zeros(n_cells)
+        self._bad = [0] * n_cells
+        self._low = [SATURATED_HIGH] * n_cells
+        self._high = [SATURATED_LOW] * n_cells
+        self._noise = [0.0] * n_cells
         self._next_us = 0
         self._since_us = 0
         self._rows = 0
@@ -70,33 +67,36 @@ class CellWatch:
         if self._since_us and t_us > self._since_us:
             self._rate_hz = self._rows * 1e6 / (t_us - self._since_us)
         self._since_us, self._rows, self._next_us = t_us, 0, t_us + LOOK_US
-        row = samples.counts[-1].astype(np.int64)
-        step = np.abs(row - self._last)
-        same = step == 0
-        self._same = np.where(same, self._same + 1, 0)
-        rails = (row <= SATURATED_LOW) | (row >= SATURATED_HIGH)
-        self._bad = np.where(rails, self._bad + 1, 0)
         self._looks += 1
         gain = max(0.02, 1.0 / self._looks)
-        habit = self._same < SAME_LOOKS
-        self._changes[habit] += gain * ((~same)[habit] - self._changes[habit])
-        usual = ~rails & (self._last != NO_READING)
-        self._noise[usual] += 0.1 * (np.minimum(step, 5_000)[usual] / 2.0**0.5 - self._noise[usual])
-        good = ~rails
-        self._low[good] = np.minimum(self._low, row)[good]
-        self._high[good] = np.maximum(self._high, row)[good]
+        row: list[int] = samples.counts[-1].tolist()
+        for cell, value in enumerate(row):
+            self._look(cell, value, gain)
         self._last = row
         self.faults = self._judge(row, steady=samples.stable is not None)
         return True
 
-    def _judge(self, row: NDArray[np.int64], *, steady: bool) -> tuple[CellFault, ...]:
+    def _look(self, cell: int, value: int, gain: float) -> None:
+        step = abs(value - self._last[cell])
+        self._same[cell] = 0 if step else self._same[cell] + 1
+        if self._same[cell] < SAME_LOOKS:
+            self._changes[cell] += gain * ((1.0 if step else 0.0) - self._changes[cell])
+        if not SATURATED_LOW < value < SATURATED_HIGH:
+            self._bad[cell] += 1
+            return
+        self._bad[cell] = 0
+        if self._last[cell] != NO_READING:
+            self._noise[cell] += 0.1 * (min(step, 5_000) / 2.0**0.5 - self._noise[cell])
+        self._low[cell], self._high[cell] = min(self._low[cell], value), max(self._high[cell], value)
+
+    def _judge(self, row: list[int], *, steady: bool) -> tuple[CellFault, ...]:
         """A scale of its own rounds, so its reading may well stand still; so may a world without noise."""
-        lively = self._changes
-        others = (lively.sum() - lively) / max(1, len(lively) - 1)
-        habit = np.minimum(np.maximum(lively, others), LIVELIEST)
+        lively, total = self._changes, sum(self._changes)
         faults: list[CellFault] = []
-        for cell, value in enumerate(row.tolist()):
-            unlikely = float(habit[cell]) > LIVELY_SHARE and self._same[cell] * math.log(1.0 - habit[cell]) < STUCK_LOG
+        for cell, value in enumerate(row):
+            others = (total - lively[cell]) / max(1, len(lively) - 1)
+            habit = min(max(lively[cell], others), LIVELIEST)
+            unlikely = habit > LIVELY_SHARE and self._same[cell] * math.log(1.0 - habit) < STUCK_LOG
             if self._bad[cell] >= BAD_LOOKS:
                 faults.append(CellFault.MISSING if value == NO_READING else CellFault.SATURATED)
             elif not steady and unlikely and self._same[cell] >= STUCK_LOOKS:
@@ -107,7 +107,7 @@ class CellWatch:
 
     def report(self) -> tuple[CellReport, ...]:
         """All cells as they are now."""
-        rows = zip(self._noise.tolist(), self._low.tolist(), self._high.tolist(), self.faults, strict=True)
+        rows = zip(self._noise, self._low, self._high, self.faults, strict=True)
         rate_hz = round(self._rate_hz, 2)
         return tuple(
             CellReport(cell, rate_hz, round(noise, 1), low, high, fault)

@@ -30,7 +30,11 @@ function money(minor, currency) {
   return format.format(minor / 10 ** format.resolvedOptions().maximumFractionDigits);
 }
 
-const clock = (us) => new Date(us / 1000).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+function clock(us) {
+  const at = new Date(us / 1000);
+  if (!at.getHours() && !at.getMinutes()) return word("midnight");
+  return at.toLocaleTimeString(language, { hour: "numeric", minute: "2-digit" });
+}
 
 function translate() {
   document.documentElement.lang = language;
@@ -75,9 +79,15 @@ function showAtTill(row) {
 
 function figures(parent, row) {
   const list = element("ul", "", parent, "figures");
+  const now_minor = Math.max(0, row.price_minor - (row.value_minor || 0)), full = money(row.price_minor, row.currency);
+  if (row.price_minor && full) element("li", money(now_minor, row.currency), list, "price");
+  if (row.value_minor && row.price_minor && full) {
+    const before = element("li", "", list, "before");
+    before.setAttribute("aria-label", word("before", full));
+    element("s", full, before);
+  }
   if (row.value_minor) element("li", word("off", money(row.value_minor, row.currency) || row.value_minor), list, "save");
-  if (row.price_minor) element("li", money(row.price_minor, row.currency), list, "price");
-  if (row.on_hand !== undefined) element("li", row.on_hand > 0 ? word("here", row.on_hand) : word("gone"), list, row.on_hand > 0 ? "good" : "");
+  if (row.on_hand !== undefined) element("li", row.on_hand > 0 ? word("here", row.on_hand) : word("gone"), list, row.on_hand > 0 ? "stock good" : "stock");
 }
 
 function online(parent, row) {
@@ -104,6 +114,7 @@ function draw() {
   const open = new Set(found.offers.map((one) => one.offer));
   const mine = kept();
   $("kept-part").hidden = !mine.length;
+  document.body.classList.toggle("keeps", mine.length > 0);
   $("kept").replaceChildren();
   for (const row of mine) {
     // The store no longer names an offer of this zone: it was redeemed.

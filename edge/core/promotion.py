@@ -19,6 +19,8 @@ from edge.core.ports import Command
 from edge.core.site import Site
 
 _HOUR: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d\Z|24:00\Z")
+CALENDAR_US: Final = 4_102_444_800_000_000
+"""The year 2100: later than that is never."""
 WEEK: Final = (0, 1, 2, 3, 4, 5, 6)
 
 
@@ -197,16 +199,25 @@ class Promotions:
                 count = self.on_hand(gtin)
                 floor = max(1, promotion.stock_floor)
                 short = [f"stock: {count} on hand, expected at least {floor}"] if count < floor else []
-                why = (f"zone {zone}", f"{count} on hand", f"until {promotion.ends_us}")
+                why = (f"zone {zone}", f"{count} on hand, at least {floor} needed", self._ends(promotion))
                 verdicts.append(Verdict(promotion, gtin, why, tuple(why_not + short)))
         return verdicts
+
+    def _moment(self, wall_us: int) -> str:
+        """In the store's time, as people say it; "far away" where no calendar goes."""
+        return f"{local(wall_us, self._timezone):%Y-%m-%d %H:%M}" if wall_us < CALENDAR_US else "far away"
+
+    def _ends(self, promotion: Promotion) -> str:
+        return f"until {self._moment(promotion.ends_us)}" if promotion.ends_us < CALENDAR_US else "no end is set"
 
     def _when(self, promotion: Promotion, now: Instant) -> list[str]:
         if now.quality is TimeQuality.UNSET:
             return ["clock: the time is not known yet"]
         found = []
-        if not promotion.starts_us <= now.wall_us < promotion.ends_us:
-            found.append("time: not yet or no longer")
+        if now.wall_us < promotion.starts_us:
+            found.append(f"time: begins {self._moment(promotion.starts_us)}")
+        elif now.wall_us >= promotion.ends_us:
+            found.append(f"time: ended {self._moment(promotion.ends_us)}")
         moment = local(now.wall_us, self._timezone)
         clock = moment.strftime("%H:%M")
         if moment.weekday() not in promotion.days or not promotion.hours[0] <= clock < promotion.hours[1]:

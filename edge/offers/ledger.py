@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from edge.core.fact import JsonValue
 
 PREFIX: Final = "offers/offer/"
+DOUBLES_KEPT: Final = 100
 Put = Callable[[str, JsonValue], object]
 
 
 @dataclass(slots=True)
 class Entry:
-    """One offer. person is the pseudonym of `day`; till and reference are of the redemption ("" while open)."""
+    """One offer. person is the pseudonym of `day`; till and reference are of the redemption ("" while open).
+
+    doubles: [till, reference] of each further redemption that tills without a connection reported.
+    """
 
     nonce: str
     promotion: str
@@ -29,6 +33,7 @@ class Entry:
     token: str
     till: str = ""
     reference: str = ""
+    doubles: list[list[str]] = field(default_factory=list)
 
 
 class Ledger:
@@ -104,6 +109,14 @@ class Ledger:
         self._open_minor[entry.promotion] -= entry.value_minor
         self._write(entry)
         self._total(entry.promotion, 0, entry.value_minor)
+
+    def note_double(self, entry: Entry, till: str, reference: str) -> bool:
+        """A till says that it took an offer which was redeemed before; whether that is news."""
+        if [till, reference] in entry.doubles or len(entry.doubles) >= DOUBLES_KEPT:
+            return False
+        entry.doubles.append([till, reference])
+        self._write(entry)
+        return True
 
     def open_of(self, person: str, zone: str, wall_us: int) -> list[Entry]:
         """What this person may still redeem in a zone."""

@@ -348,6 +348,9 @@ class Offers:
             if entry.till and not double:
                 results.append({"reference": row.reference, "status": "known"})
                 continue
+            if double and not self.ledger.note_double(entry, till, row.reference):
+                results.append({"reference": row.reference, "status": "double"})
+                continue
             if not double:
                 self.ledger.redeem(entry, till, row.reference)
             facts.append(

@@ -180,6 +180,7 @@ def test_reports_of_a_till_that_was_cut_off() -> None:
             assert await report("till-1", (token, "r-1"), ("a.b", "r-2")) == ["booked", "forged"]
             assert await report("till-1", (token, "r-1")) == ["known"]
             assert await report("till-2", (token, "r-9")) == ["double"]
+            assert await report("till-2", (token, "r-9")) == ["double"]  # reported again: no second fact
         assert [(f["offline"], f["double"]) for f in told(bench, OfferRedeemed)] == [(True, False), (True, True)]
 
     run(main, site=STORE)

@@ -56,6 +56,7 @@ def reasons(when: str, book: Book | None = None, segments: frozenset[str] = froz
         ("2026-11-22T07:59", {"quiet": ["22:00", "08:00"]}, ["quiet"]),
         ("2026-11-22T08:00", {"quiet": ["22:00", "08:00"]}, []),
         ("2026-11-22T08:00", {"ends_us": 5}, ["time"]),
+        ("2026-11-22T08:00", {"starts_us": 2**61}, ["time"]),
         ("2026-11-22T08:00", {"segment": "members"}, ["segment"]),
         ("2026-11-22T08:00", {"stock_floor": 4}, ["stock"]),
     ],

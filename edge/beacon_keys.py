@@ -24,6 +24,8 @@ EXPONENTS: Final = (0, 15)
 EXCHANGE_US: Final = 15 * US_PER_MIN
 CLOCK_MAX: Final = 2**32
 KEYS_LIMIT: Final = 500
+SEARCH_EVERY_US: Final = US_PER_S // 5
+"""Phones may ask for what no beacon sends: beacons that were not found yet are looked for so often at most."""
 BEHIND_S: Final = 7 * US_PER_DAY // US_PER_S
 """A beacon that was without power goes on where it was: it is looked for from so far behind its expected clock on."""
 
@@ -59,6 +61,7 @@ class BeaconKeys:
         self._keys: dict[str, tuple[BeaconKey, int]] = {}
         self._exchanges: dict[str, _Exchange] = {}
         self._resolver: Resolver | None = None
+        self._searched_us = -SEARCH_EVERY_US
         for name, row in kept.items():
             if isinstance(row, list):
                 beacon = name.removeprefix(PREFIX)
@@ -79,7 +82,10 @@ class BeaconKeys:
             self._resolver = Resolver()
             for key in self.keys():
                 self._resolver.add(key.identity, bytes.fromhex(key.key), key.exponent, key.time_s)
-        return self._resolver.resolve(heard[len(EID_PREFIX) :].lower(), self._now_us()) or heard
+        now_us = self._now_us()
+        search = now_us - self._searched_us >= SEARCH_EVERY_US
+        self._searched_us = now_us if search else self._searched_us
+        return self._resolver.resolve(heard[len(EID_PREFIX) :].lower(), now_us, search=search) or heard
 
     def rows(self) -> list[dict[str, Any]]:
         """Which beacons have a key, how often their identifiers change, and since when (engine µs); never the key."""

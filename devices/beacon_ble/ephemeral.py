@@ -65,11 +65,14 @@ class Resolver:
             raise ValueError(f"{name}: expected a key of 16 bytes, an exponent of 0 to 15, a time of 0 s or more")
         self._own.append(_Own(name, key, exponent, time_s >> exponent))
 
-    def resolve(self, eid_hex: str, now_us: int) -> str | None:
-        """The name of the own beacon that sends this identifier now; None for a stranger's (or not found yet)."""
+    def resolve(self, eid_hex: str, now_us: int, *, search: bool = True) -> str | None:
+        """The name of the own beacon that sends this identifier now; None for a stranger's (or not found yet).
+
+        Without ``search`` it costs a look-up alone, and beacons that were not found yet are not looked for.
+        """
         for own in self._own:
             window = self._expected(own, now_us).get(eid_hex)
-            if window is None and own.found is None:
+            if window is None and own.found is None and search:
                 window = self._search(own, eid_hex)
             if window is not None:
                 own.found = (window, now_us)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from devices.beacon_ble.ephemeral import Resolver
 from devices.beacon_ble.hearing import Hearing, resolver_of
 from edge.api.hiding import HIDDEN, with_secrets, without_hidden, without_keys
 from edge.cli.beacons import read_key
@@ -100,6 +101,21 @@ def test_a_phone_may_tell_the_identifier_of_a_rotating_zone_beacon() -> None:
             assert await ask() == 200
             replayed = await phone.get("/v1/offers", params={"beacon": f"eddystone-eid:{old}"})
             assert replayed.status_code == 404
+
+            class Counted(Resolver):
+                def resolve(self, eid_hex: str, now_us: int, *, search: bool = True) -> str | None:
+                    searches.append(search)
+                    return super().resolve(eid_hex, now_us, search=search)
+
+            searches: list[bool] = []
+            vault = bench.services.installation.beacon_keys
+            vault._resolver = Counted()
+            bench.clock.advance(10)
+            for number in range(
+                30
+            ):  # whoever invents identifiers makes us look for beacons five times a second at most
+                vault.resolve(f"eddystone-eid:{number:016x}")
+            assert searches == [True] + 29 * [False]
 
     run(main, site=STORE)
 

@@ -216,9 +216,9 @@ class ReaderField:
     def leave(self, t_us: int, tag: int) -> None:
         """A tag goes out of view of every antenna of this reader."""
         self.cover(t_us + 1)
-        keep = self._tag != tag
-        self._tag, self._antenna = self._tag[keep], self._antenna[keep]
-        self._mean, self._fade, self._decay = self._mean[keep], self._fade[keep], self._decay[keep]
+        keep = (self._tag != tag).nonzero()[0]
+        self._tag, self._antenna = self._tag.take(keep), self._antenna.take(keep)
+        self._mean, self._fade, self._decay = self._mean.take(keep), self._fade.take(keep), self._decay.take(keep)
         self._gone.append((t_us, tag))
         if late := self._late.get(tag):
             self._late[tag] = [read for read in late if read[0] < t_us]

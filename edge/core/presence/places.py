@@ -62,7 +62,7 @@ class Places:
         lookup = self._antenna_of.get(device)
         if lookup is None:
             return np.full(len(ports), NOWHERE, np.int32)
-        return lookup[np.minimum(ports, len(lookup) - 1)]
+        return lookup.take(ports, mode="clip")
 
     def find(self, place_id: str, role: str) -> int:
         """Index of a place by id and role, NOWHERE if this site has none."""

@@ -119,8 +119,8 @@ class ZoneModel:
         if not any(track.counts):
             return None
         floor = self.floor
-        steps = (now_us - track.updated_us) // STEP_US
-        belief = floor.anywhere() if track.belief is None else floor.walk(track.belief, min(STEPS_MAX, max(1, steps)))
+        steps = 1 if track.is_mounted else min(STEPS_MAX, max(1, (now_us - track.updated_us) // STEP_US))
+        belief = floor.anywhere() if track.belief is None else floor.walk(track.belief, steps)
         likelihood = self._ears.weigh(track, np.add.reduce(belief))
         belief *= likelihood  # both ways above give an array of its own
         belief /= np.add.reduce(belief, axis=None)

@@ -216,7 +216,7 @@ class Controller:
             self._quiet(self._done, stop, note=True)
             self._done = stop
             self._shake = self._shaken(stop)
-            for lane in np.flatnonzero(self._moving).tolist():
+            for lane in self._moving.nonzero()[0].tolist():
                 plateau = self._examine(lane, stop)
                 if plateau is not None:
                     rests(plateau)
@@ -229,7 +229,8 @@ class Controller:
         step_g = weight_g[1:] - weight_g[:-1]
         step_g *= step_g
         step_g2 = np.add.reduce(step_g) / (2.0 * SHAKEN_ROWS)
-        ratio = np.sort(step_g2 / np.maximum(self._noise_g2, FLOOR_SD_G**2))
+        ratio = step_g2 / np.maximum(self._noise_g2, FLOOR_SD_G**2)
+        ratio.sort()
         middle = float(ratio[self._n // 2]) ** 0.5
         return min(max(1.0, middle / SHAKEN_FROM), SHAKEN_MAX) if math.isfinite(middle) else 1.0
 
@@ -257,7 +258,7 @@ class Controller:
             strayed |= np.abs(mean_g) > tolerance_g * max(0.25, rows**-0.5)
         if self._n_moving:
             strayed &= ~self._moving
-        moved = bool(strayed.any())
+        moved = np.count_nonzero(strayed) > 0
         if moved and not note:
             return False
         elapsed_us = min(2e6, float(self._t_us[stop - 1] - self._t_us[max(0, start - 1)])) or 1.0
@@ -293,7 +294,7 @@ class Controller:
 
     def _leave(self, strayed: NDArray[np.bool_], start: int) -> None:
         self._moving |= strayed
-        self._n_moving = int(self._moving.sum())
+        self._n_moving = int(np.count_nonzero(self._moving))
         self._moved_us[strayed] = self._t_us[start]
         self._rest_us[strayed] = self._t_us[max(0, start - 1)]
 
@@ -386,7 +387,7 @@ class Controller:
             return None
         level_g = float(np.sort(last_g)[n // 2])
         near = np.abs(last_g - level_g) <= 4.5 * sd_g
-        n_near = int(near.sum())
+        n_near = int(np.count_nonzero(near))
         if n - n_near > max(1, n // 20) or not near[-1]:
             return None
         kept_g = last_g[near]

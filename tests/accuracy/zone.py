@@ -6,7 +6,7 @@ asset are not scored (nobody can know yet); a second counts as right when the sa
 ``enter_p95_s``: of every stay of 8 s and more (a walk across a zone is one), from the moment at which the asset steps
 over the line between two zones to the fact; infinite when it was never said, 0 when it was said up to 3 s before.
 On the line two scanners are equally far, so that nothing tells the two sides apart before some steps are made: what an
-observer who knows every exponent, gain and shadow of the world needs is about 6 s here. ``inside_p95_s`` is the same
+observer who knows every exponent, gain and shadow of the world needs is 5 to 6 s here. ``inside_p95_s`` is the same
 from 1.5 m behind the line, half the width of a main aisle: where people would say that it is in the zone.
 """
 

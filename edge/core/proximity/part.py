@@ -65,11 +65,11 @@ class Proximity:
     def replan(self, site: Site, now: Instant) -> list[Signal]:
         """Follow another planogram: beliefs begin anew, what was said stays until it is known better."""
         self._plan(site)
-        known = {beacon.id: beacon.kind == "zone" for beacon in self._beacons.values()}
+        known = {beacon.id: beacon for beacon in self._beacons.values()}
         self._owners.keep(set(known))
         signals: list[Signal] = []
         for beacon, heard in list(self._heard.items()):
-            heard.track = Track(is_mounted=known.get(beacon, False))
+            heard.track = _track(known.get(beacon))
             is_known = heard.is_visitor or beacon in known
             if not is_known or (heard.zone and heard.zone not in self._model.zones):
                 signals += self._leave(beacon, heard, now.mono_us)
@@ -88,7 +88,7 @@ class Proximity:
             return []
         heard = self._heard.get(beacon.id)
         if heard is None:
-            heard = self._heard[beacon.id] = _Followed(Track(is_mounted=beacon.kind == "zone"))
+            heard = self._heard[beacon.id] = _Followed(_track(beacon))
         track, due = heard.track, self._hear(heard, advert, now.mono_us)
         signals = self._care.alive(beacon, now)
         if not due:
@@ -240,3 +240,9 @@ class Proximity:
 
     def restore_internals(self, internals: JsonValue) -> None:
         del internals
+
+
+def _track(beacon: Beacon | None) -> Track:
+    """A fresh belief about a beacon; None: somebody's phone."""
+    mounted = beacon is not None and beacon.kind == "zone"
+    return Track(is_mounted=mounted, home=(beacon.zone or "") if beacon is not None and mounted else "")

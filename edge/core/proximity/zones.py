@@ -11,8 +11,12 @@ the level lets expect. Levels of single packets differ by 6 to 9 dB (three chann
 "Location Fingerprinting with Bluetooth Low Energy Beacons", IEEE JSAC 33(11), 2015) and are nearly independent; what
 remains (shadowing) is not, hence the floor under the variance of a mean and the tails of Student's t.
 
+A beacon sends by its own clock, so the number heard is binomial, which is narrower than Poisson's: near a scanner,
+where most packets come through, it says the most.
+
 What a scanner's own ears and walls do (gain, exponent) is learned from all beacons along the way, by recursive least
-squares around ITU-R P.1238's exponent for shops.
+squares around ITU-R P.1238's exponent for shops. Far away only the strong packets are heard, so that their mean is
+higher than that of all (a censored normal): taken as it is, it made exponents of 2.9 look like 2.1.
 """
 
 from __future__ import annotations
@@ -42,16 +46,17 @@ EXPONENT: Final = 2.6  # ITU-R P.1238-11: 2 to 3 in commercial buildings
 EXPONENT_SD: Final = 0.3
 GAIN_SD_DB: Final = 2.0  # between scanners of one make
 REFERENCE_LOG10: Final = 0.8  # decimal logarithm of the distance (6 m) around which gain and exponent are apart
-PACKET_SD_DB: Final = 5.5
+PACKET_SD_DB: Final = 6.0
 MEAN_SD_DB: Final = 1.4  # what no number of packets averages away within a step
 TAIL: Final = np.float32(6.0)  # degrees of freedom of Student's t
 TAIL_WEIGHT: Final = np.float32((TAIL + 1.0) / 2.0)
-LOOSE: Final = np.float32(4.0**-2)  # of what all levels have alike: 4 dB
+LOOSE: Final = np.float32(6.0**-2)  # of what all levels have alike: 6 dB (a hand, a body, a weak battery)
 SENSITIVITY_DBM: Final = np.float32(-94.0)
 STEEPNESS: Final = np.float32(1.7 / 7.0)  # of the share that is heard around it: a logistic curve for 7 dB
-COUNT_WEIGHT: Final = np.float32(
-    0.8
-)  # collisions come in bursts: a number of packets says a little less than Poisson's
+COUNT_WEIGHT: Final = np.float32(1.5)
+"""Of Poisson's word for a number of packets. A binomial's variance is 1 − p times Poisson's: for a p of 0.3 to 0.6 its
+word weighs 1.4 to 2.5 times as much; collisions, which come in bursts, take some of that back."""
+CENSOR_DB: Final = np.float32(7.0)  # how softly the mean of what is heard turns at the sensitivity: a packet's spread
 HEARD_SHARE: Final = 0.8  # of the packets that the best ear hears, in the mean
 STRAY: Final = np.float32(0.05)  # packets a step where none is expected: the model is not the world
 RATE_KEEP: Final = 0.9
@@ -74,7 +79,7 @@ Columns = NDArray[np.float32]
 class Track:
     """One beacon: samples by scanner (for `Care`), what was heard since the last step, and the belief.
 
-    belief (9, cells): rest and the eight directions of walking; it sums to 1.
+    belief (9, cells): rest and the eight directions of walking; it sums to 1. home: the zone that it should mark.
     """
 
     samples: dict[str, deque[tuple[int, int]]] = field(default_factory=dict)
@@ -86,6 +91,7 @@ class Track:
     updated_us: int = 0
     power_dbm: float = DEFAULT_POWER_DBM
     is_mounted: bool = False
+    home: str = ""
 
 
 class ZoneModel:
@@ -146,6 +152,7 @@ class _Ears:
         self._prior_loss_db = floor.extra_db + 10.0 * EXPONENT * floor.log10_m
         self._loss_db = self._prior_loss_db.astype(np.float32)
         self._learns = floor.is_placed
+        self._zones = {zone: floor.zone_of_cell[:, index] for index, zone in enumerate(floor.zones)}
         # Normal equations of (gain, exponent) of each scanner, beginning with the priors.
         self._square = np.zeros((n_scanners, 2, 2))
         self._square[:, 0, 0], self._square[:, 1, 1] = GAIN_SD_DB**-2, (10.0 * EXPONENT_SD) ** -2
@@ -183,8 +190,25 @@ class _Ears:
         track.steps += 1
         if self._learns and (track.is_mounted or track.steps % LEARN_EVERY == 0):
             where = prior * likelihood
-            self._learn(rows, trust, residual, where / np.add.reduce(where))
+            where /= np.add.reduce(where)
+            if self._teaches(track, where):
+                level_dbm = np.array(track.sums, np.float32)[rows] / heard
+                self._learn(rows, trust, self._censored(level_dbm, want[rows], trust, where), where)
         return likelihood
+
+    def _teaches(self, track: Track, where: Columns) -> bool:
+        """A beacon that should hang in another zone was moved, or is believed wrongly: it would teach that for ever."""
+        owned = self._zones.get(track.home)
+        return owned is None or float(where @ owned) >= ENTER
+
+    @staticmethod
+    def _censored(level_dbm: Columns, want: Columns, trust: Columns, where: Columns) -> tuple[Columns, Columns]:
+        """(how much stronger than wanted all packets were, by scanner and cell; how fully that is seen, by scanner)."""
+        hidden = np.exp((SENSITIVITY_DBM - want) / CENSOR_DB)
+        residual = level_dbm[:, None] - want - CENSOR_DB * np.log1p(hidden)
+        residual -= trust @ residual / (np.add.reduce(trust) + LOOSE)
+        seen: Columns = (ONE / (ONE + hidden)) @ where
+        return residual / seen[:, None], seen
 
     @staticmethod
     def _rate(track: Track) -> None:
@@ -193,8 +217,9 @@ class _Ears:
         best = sum(two) / len(two)
         track.rate = best if track.rate == 0.0 else RATE_KEEP * track.rate + (1.0 - RATE_KEEP) * best
 
-    def _learn(self, rows: Heard, trust: Columns, residual: Columns, where: Columns) -> None:
-        weight = LEARN * trust
+    def _learn(self, rows: Heard, trust: Columns, found: tuple[Columns, Columns], where: Columns) -> None:
+        residual, seen = found
+        weight = LEARN * trust * seen**2
         slope = -(self._around[rows] @ where)
         gap = residual @ where + self._known[rows, 0] + self._known[rows, 1] * slope
         self._square[rows, 0, 0] += weight

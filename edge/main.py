@@ -21,6 +21,7 @@ from devices.transport import open_stream
 from edge import bridge
 from edge.access import Access
 from edge.access.enrolment import Enrolment, EnrolmentPorts
+from edge.access.public_certificate import PublicCertificate, PublicFiles
 from edge.clock import SystemClock
 from edge.core.engine import Engine
 from edge.core.errors import JournalError
@@ -150,6 +151,8 @@ class Gateway:
         self._start_inference(start)
         start("bridge", self._run_bridge())
         start("enrolment", self.enrolment.run(functools.partial(self.health.alarm, "enrolment")))
+        if self.plan.api.public_from_platform:
+            start("public certificate", self._public_certificate().run(functools.partial(self.health.alarm, "public")))
         start("watchdog", self._feed_watchdog())
         if self.rollout:
             start("updates", self.rollout.run())
@@ -328,6 +331,11 @@ class Gateway:
             changed=self._relink.set,
         )
         return Enrolment(ports)
+
+    def _public_certificate(self) -> PublicCertificate:
+        api = self.plan.api
+        files = PublicFiles(api.public_name.lower(), Path(api.public_certificate), Path(api.public_key))
+        return PublicCertificate(files, self.clock, self.enrolment.ask)
 
     def _uplink_settings(self) -> UplinkSettings:
         return enrolled_settings(self.plan.uplink, self.enrolment)

@@ -55,6 +55,8 @@ class ApiSettings:
     """PEM file with the publicly trusted certificate of that name and its chain (ACME DNS-01); read anew on change."""
     public_key: str = ""
     """PEM file with its private key."""
+    public_from_platform: bool = False
+    """Fetch and renew these two files from the platform that this gateway is enrolled at; the key is made here."""
     open: bool = False
     """For development: no claiming and no sign-in, everybody is admin; on loopback only."""
 
@@ -80,6 +82,9 @@ class ApiSettings:
         if any(public) and not all(public):
             expected = "public_name, public_certificate and public_key together, or none of them"
             raise SettingsError("settings", "api.public_name", ", ".join(filter(None, public)), expected)
+        if self.public_from_platform and not self.public_name:
+            expected = "false, or public_name, public_certificate and public_key as well"
+            raise SettingsError("settings", "api.public_from_platform", True, expected)
         if self.open and not self.on_loopback:
             expected = f"one of {', '.join(LOOPBACK)} while open = true (no sign-in is asked)"
             raise SettingsError("settings", "api.host", self.host, expected)

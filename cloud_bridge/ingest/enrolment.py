@@ -139,7 +139,15 @@ class Enrolments:
         return self._answer(certificate)
 
     def renew(self, certificate: str, request: bytes, signature: bytes) -> dict[str, str]:
-        """A certificate for the next key; `signature` is ECDSA-SHA256 of the present key over the request's PEM.
+        """A certificate for the next key. Raises EnrolmentRefused as `who_asks` does."""
+        tenant, store = self.who_asks(certificate, request, signature)
+        made = self.authority.store_certificate(request, tenant, store, self._days)
+        self._keep(tenant, store, made)
+        self._write_permissions()
+        return self._answer(made)
+
+    def who_asks(self, certificate: str, request: bytes, signature: bytes) -> tuple[str, str]:
+        """(tenant, store) of a request; `signature` is ECDSA-SHA256 of the present key over the request's PEM.
 
         Raises EnrolmentRefused: foreign, expired or revoked certificate, wrong signature.
         """
@@ -160,10 +168,7 @@ class Enrolments:
             public.verify(signature, request, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature:
             raise EnrolmentRefused(f"signature: expected that of {name}'s present key over the request") from None
-        made = self.authority.store_certificate(request, tenant, store, self._days)
-        self._keep(tenant, store, made)
-        self._write_permissions()
-        return self._answer(made)
+        return tenant, store
 
     def revoke(self, tenant: str, store: str) -> int:
         """Revoke all certificates and unused tokens of a store, and write the lists. How many certificates."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from cloud_bridge.ingest.authority import EnrolmentRefused
 from cloud_bridge.ingest.enrolment import Enrolments
+from cloud_bridge.ingest.public_names import PublicNames
 from cloud_bridge.ingest.query import Place, Sight, make_app, store_is_lost
 from cloud_bridge.ingest.store import PlatformStore, StoreLost
 
@@ -46,14 +47,22 @@ class Bearer:
             raise HTTPException(401, "expected Authorization: Bearer with the platform's api.token")
 
 
+def _signature(body: RenewIn) -> bytes:
+    try:
+        return base64.b64decode(body.signature, validate=True)
+    except binascii.Error:
+        raise HTTPException(422, "signature: expected base64") from None
+
+
 def make_service(
     store: PlatformStore,
     sight: Sight,
     enrolments: Enrolments,
+    names: PublicNames,
     token: str,
     places: Mapping[tuple[str, str], Place] | None = None,
 ) -> FastAPI:
-    """One application: ``/v1/enrol`` and ``/v1/renew`` for gateways, everything else for who has the token."""
+    """One application: ``enrol``, ``renew`` and ``public-certificate`` for gateways, the rest for who has the token."""
     service = FastAPI(title="Smart-store reference platform", version="1.0", docs_url=None, redoc_url=None)
 
     @service.post("/v1/enrol", status_code=201)
@@ -68,10 +77,16 @@ def make_service(
     async def renew(body: RenewIn) -> dict[str, str]:
         """A certificate for the next key of a gateway that has one."""
         try:
-            signature = base64.b64decode(body.signature, validate=True)
-            return enrolments.renew(body.certificate, body.request.encode(), signature)
-        except binascii.Error:
-            raise HTTPException(422, "signature: expected base64") from None
+            return enrolments.renew(body.certificate, body.request.encode(), _signature(body))
+        except EnrolmentRefused as error:
+            raise HTTPException(403, str(error)) from None
+
+    @service.post("/v1/public-certificate")
+    async def public_certificate(body: RenewIn) -> dict[str, str]:
+        """The publicly trusted chain for the shoppers' page of a gateway, "" while ACME has not brought it."""
+        try:
+            place = enrolments.who_asks(body.certificate, body.request.encode(), _signature(body))
+            return {"chain": names.ask(*place, body.request.encode())}
         except EnrolmentRefused as error:
             raise HTTPException(403, str(error)) from None
 

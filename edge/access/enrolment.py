@@ -203,17 +203,27 @@ class Enrolment:
             row = self.row
             if row is None:
                 raise AccessDenied("not_enrolled", "this gateway has no certificate yet", "Enrol it with a bundle.")
-            present = self.file("key").read_bytes()
             key, request = new_request(row["tenant"], row["store"])
-            body = {
-                "certificate": self.file("certificate").read_text(encoding="ascii"),
-                "request": request.decode(),
-                "signature": base64.b64encode(sign_request(present, request)).decode(),
-            }
-            answer = await self._ports.door.call(_url(row["enrol_url"], "renew"), body, row["ca"])
+            answer = await self._ask(row, "renew", request)
             await self._keep(row, self._checked(answer, key, row), answer["certificate"], key)
             await self._ports.audit.add(actor, "renew_certificate", f"{row['tenant']}/{row['store']}")
             return self.state()
+
+    async def ask(self, path: str, request: bytes) -> dict[str, Any]:
+        """What the platform answers this store to a signing request (PEM). Raises AccessDenied."""
+        async with self._busy:
+            if self.row is None:
+                raise AccessDenied("not_enrolled", "this gateway has no certificate yet", "Enrol it with a bundle.")
+            return await self._ask(self.row, path, request)
+
+    async def _ask(self, row: Mapping[str, Any], path: str, request: bytes) -> dict[str, Any]:
+        """The present key shows who asks."""
+        body = {
+            "certificate": self.file("certificate").read_text(encoding="ascii"),
+            "request": request.decode(),
+            "signature": base64.b64encode(sign_request(self.file("key").read_bytes(), request)).decode(),
+        }
+        return await self._ports.door.call(_url(row["enrol_url"], path), body, row["ca"])
 
 
 def _renew_at_us(row: Mapping[str, Any]) -> int:

@@ -30,6 +30,7 @@ from cloud_bridge.ingest.authority import Authority, key_pem, new_key
 from cloud_bridge.ingest.broker import nats_broker
 from cloud_bridge.ingest.enrolment import Enrolments, compact
 from cloud_bridge.ingest.platform import Platform, PlatformSettings, load_signer
+from cloud_bridge.ingest.public_names import PublicNames
 from cloud_bridge.ingest.query import LiveSight, Place, Sight, StoredSight
 from cloud_bridge.ingest.store import PlatformStore, SqliteStore, StoreLost
 from cloud_bridge.settings import UplinkSettings, endpoint
@@ -207,7 +208,7 @@ async def _start_api(
     _write(key, key_pem(made))
     _write(certificate, authority.server_certificate(made, names, SERVER_DAYS))
     enrolments = Enrolments(directory, authority)
-    app = make_service(store, sight, enrolments, api_token(directory), read_places(directory))
+    app = make_service(store, sight, enrolments, PublicNames(directory), api_token(directory), read_places(directory))
     # Before the rest, which is mounted at the root.
     app.router.routes[:0] = make_shopper(store, SHOPPER_PAGE).routes
     config = uvicorn.Config(

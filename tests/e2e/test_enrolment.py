@@ -10,28 +10,35 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloud_bridge.ingest.access import PLATFORM_USER
 from cloud_bridge.ingest.authority import Authority, key_pem, new_key
 from cloud_bridge.ingest.broker import Broker, TlsFiles, mosquitto_broker, mosquitto_program
 from cloud_bridge.ingest.enrolment import Enrolments, compact, wall_us
 from cloud_bridge.ingest.platform import Platform
+from cloud_bridge.ingest.public_names import PublicNames
 from cloud_bridge.ingest.query import LiveSight
 from cloud_bridge.ingest.service import make_service
 from cloud_bridge.settings import UplinkSettings
 from edge.access import AccessDenied
 from edge.access.enrolment import Enrolment
+from edge.access.public_certificate import PublicCertificate, PublicFiles
 from edge.api.app import Server
 from edge.bridge import Gateway, make_bridge
+from edge.certificates import PublicName
 from edge.core.instant import US_PER_DAY, Instant, TimeQuality
 from edge.core.plain import PlainError
 from edge.enrolling import HttpsDoor, enrolled_settings
+from edge.settings import ApiSettings
 from tests.e2e.bridge_wires import until, wired_platform
 from tests.unit.api_support import Bench, HandClock, enrolment_ports, gateway
 
@@ -84,7 +91,7 @@ async def yard(folder: Path) -> AsyncIterator[Yard]:
     ):
         assert platform.consumer is not None
         listener = socket.create_server(("127.0.0.1", 0))
-        app = make_service(platform.store, LiveSight(platform.consumer), enrolments, "secret")
+        app = make_service(platform.store, LiveSight(platform.consumer), enrolments, PublicNames(folder), "secret")
         config = uvicorn.Config(
             app, lifespan="off", log_level="warning", ssl_certfile=str(tls.certificate), ssl_keyfile=str(tls.key)
         )
@@ -116,7 +123,8 @@ def enrolment_of(bench: Bench, folder: Path, clock: HandClock, **more: Any) -> E
 async def linked(bench: Bench, enrolment: Enrolment) -> AsyncIterator[Any]:
     services = bench.services
     settings = enrolled_settings(UplinkSettings(backoff_most_s=0.3, persistent_session=False), enrolment)
-    bridge = make_bridge(Gateway(services.runtime, services.installation), services.installation.site(), settings, "0")
+    served = Gateway(services.runtime, services.installation, instance="of this process")  # as in every bridge of one
+    bridge = make_bridge(served, services.installation.site(), settings, "0")
     assert bridge is not None
     task = asyncio.create_task(bridge.run())
     try:
@@ -160,6 +168,8 @@ def test_a_gateway_joins_renews_and_is_revoked(tmp_path: Path) -> None:
                 async with linked(bench, enrolment) as bridge:
                     await until(lambda: bridge.uplink.status.connected, 60)
 
+                streams = at.platform.consumer.streams.values()  # type: ignore[union-attr]
+                assert [stream.refused for stream in streams] == [""], "a renewed certificate is no second process"
                 assert at.enrolments.revoke("t9", "s9") == 2
                 os.kill(at.broker.pid, signal.SIGHUP)  # mosquitto reads its list of revoked certificates again
                 denied = await admin.post("/v1/enrolment/renew")
@@ -190,6 +200,79 @@ def test_it_renews_itself_at_two_thirds_and_says_when_it_cannot(tmp_path: Path) 
             at.enrolments.revoke("t9", "s9")
             await until(lambda: "revoked" in alarms[-1] if alarms else False, 60)
             assert "revoked" in enrolment.state()["cause"]
+            task.cancel()
+
+    asyncio.run(main())
+
+
+class Acme:
+    """What the operator's ACME client does: answers a request with a chain of a publicly trusted CA."""
+
+    def __init__(self) -> None:
+        self.key, self.name = new_key(), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Public CA")])
+
+    def answer(self, home: Path, names: list[str] | None = None, days: float = 90) -> None:
+        request = x509.load_pem_x509_csr((home / "request.pem").read_bytes())
+        asked = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        given = x509.SubjectAlternativeName([x509.DNSName(name) for name in names]) if names else asked
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder().subject_name(request.subject).issuer_name(self.name)
+        builder = builder.public_key(request.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=days))
+        made = builder.add_extension(given, critical=False).sign(self.key, SHA256())
+        (home / "chain.pem").write_bytes(made.public_bytes(Encoding.PEM))
+
+
+def test_the_shoppers_page_gets_its_trusted_certificate_by_the_platform(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock, acme = RealClock(), Acme()
+        files = PublicFiles("shop-9.example", tmp_path / "g" / "chain.pem", tmp_path / "g" / "key.pem")
+        async with yard(tmp_path) as at, gateway() as bench:
+            enrolment = enrolment_of(bench, tmp_path, clock)
+            public = PublicCertificate(files, clock, enrolment.ask)
+            with pytest.raises(AccessDenied, match="no certificate yet"):
+                await public.look()
+            await enrolment.enrol(at.bundle(), enrolment.check(at.bundle())["fingerprint"], "admin")
+            with pytest.raises(AccessDenied, match=r"expected an entry in the platform's public-names\.json"):
+                await public.look()
+            (tmp_path / "public-names.json").write_text('{"t9/s9": "shop-8.example"}')
+            with pytest.raises(AccessDenied, match=r"expected 'shop-8\.example'"):
+                await public.look()
+            (tmp_path / "public-names.json").write_text('{"t9/s9": "shop-9.example"}')
+            assert await public.look() == "the platform has no certificate of shop-9.example yet"
+            home = tmp_path / "public" / "t9" / "s9"
+            first_request = (home / "request.pem").read_bytes()
+            acme.answer(home, ["shop-7.example"])
+            with pytest.raises(AccessDenied, match="shop-7"):
+                await public.look()
+            assert not files.certificate.exists()
+            acme.answer(home)
+            assert await public.look() == ""
+            assert (home / "request.pem").read_bytes() == first_request, "one key, one request"
+            settings = ApiSettings(
+                public_name=files.name, public_certificate=str(files.certificate), public_key=str(files.key)
+            )
+            assert PublicName(settings).look() == "", "chain and key fit together"
+            assert oct(files.key.stat().st_mode)[-3:] == "600"
+
+            before = files.certificate.read_bytes()
+            clock.ahead_us = 59 * US_PER_DAY
+            await public.look()
+            assert files.certificate.read_bytes() == before
+            clock.ahead_us = 62 * US_PER_DAY
+            assert await public.look() == "", "the old one is good while the next is waited for"
+            assert (home / "request.pem").read_bytes() != first_request, "a key of its own for each certificate"
+            assert PublicName(settings).look() == ""
+            acme.answer(home, days=150)
+            await public.look()
+            assert files.certificate.read_bytes() != before
+            assert PublicName(settings).look() == ""
+
+            alarms: list[str] = []
+            at.enrolments.revoke("t9", "s9")
+            clock.ahead_us = 140 * US_PER_DAY
+            task = asyncio.create_task(public.run(alarms.append, look_s=0.05))
+            await until(lambda: any("revoked" in alarm for alarm in alarms), 30)
             task.cancel()
 
     asyncio.run(main())

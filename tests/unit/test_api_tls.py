@@ -164,7 +164,7 @@ def test_a_new_address_is_in_the_next_certificate_and_a_full_disk_is_an_alarm_no
         while "" not in told:
             await asyncio.sleep(0.001)
         addresses[:] = ["10.0.0.10"]
-        (tmp_path / "tls" / "leaf.new").mkdir()  # as good as a full disk: nothing can be written there
+        (tmp_path / "tls" / "leaf.pem.new").mkdir()  # as good as a full disk: nothing can be written there
         while not told[-1]:
             await asyncio.sleep(0.001)
         assert not looking.done()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -26,6 +24,7 @@ from cloud_bridge.contract.schema import data_schema, event_schema, schema_for
 from edge.core import facts
 from edge.core.fact import Fact, StoredFact, fact_types, kind_of
 from edge.core.instant import TimeQuality
+from tests.contract.asyncapi_parser import DOCUMENT, judge, node_modules, run_node
 from tests.contract.release import RELEASED
 
 SHARED = Path(os.environ.get("SMARTSTORE_SHARED", Path(__file__).parents[3] / "shared"))
@@ -203,30 +202,22 @@ def test_asyncapi_covers_every_fact_and_message() -> None:
 
 @pytest.mark.slow
 def test_asyncapi_parser_accepts_the_document(tmp_path: Path) -> None:
-    if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("npm is not installed: the AsyncAPI document is not checked by @asyncapi/parser")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "smartstore-asyncapi"
-    if not (cache / "node_modules/@asyncapi/parser").is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        command = [
-            "npm",
-            "install",
-            "--silent",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-            str(cache),
-            "@asyncapi/parser@3",
-        ]
-        if subprocess.run(command, capture_output=True, timeout=240).returncode:
-            pytest.skip("npm cannot fetch @asyncapi/parser here")
-    source = Path(__file__).parents[2] / "cloud_bridge/contract/asyncapi.json"
     script = tmp_path / "check.cjs"
     script.write_text(
-        f"const {{Parser}} = require({json.dumps(str(cache / 'node_modules/@asyncapi/parser'))});\n"
+        f"const {{Parser}} = require({json.dumps(str(node_modules() / '@asyncapi/parser'))});\n"
         "new Parser().parse(require('fs').readFileSync(process.argv[2], 'utf8')).then(({document, diagnostics}) => {\n"
         "  const errors = diagnostics.filter((d) => d.severity === 0).map((d) => d.path.join('.') + d.message);\n"
         "  console.log(JSON.stringify({parsed: document !== undefined, errors}));\n});\n"
     )
-    told = subprocess.run(["node", str(script), str(source)], capture_output=True, timeout=240, check=True, text=True)
-    assert json.loads(told.stdout.splitlines()[-1]) == {"parsed": True, "errors": []}
+    assert run_node(script, str(DOCUMENT)) == {"parsed": True, "errors": []}
+
+
+def test_the_parser_tells_wrong_traffic() -> None:
+    """The judge of live traffic (tests/e2e/test_bridge_wires.py) can say no."""
+    event = example_events()["inventory.OnHandChanged"]
+    topic, broken = "smartstore/v1/acme/store-1/events/inventory", {**event, "data": {**event["data"], "on_hand": "3"}}
+    lines = [f"{topic} {json.dumps(one)}" for one in (event, [event, broken])] + [
+        "smartstore/v1/acme/store-1/nothing {}"
+    ]
+    told = judge("\n".join(lines))
+    assert (told["messages"], told["channels"], len(told["faults"])) == (3, ["events_inventory"], 2)

@@ -17,6 +17,7 @@ from cloud_bridge.contract.schema import event_schema, schema_for
 from cloud_bridge.ingest.broker import BrokerError, nats_broker
 from cloud_bridge.paho_client import PahoLinks
 from cloud_bridge.settings import UplinkSettings
+from tests.contract.asyncapi_parser import judge
 from tests.e2e.bridge_wires import SilentServer, keys_of, make_broker, until, wired_platform, wired_store
 
 BROKERS = ("mosquitto", "nats")
@@ -161,6 +162,10 @@ def test_an_independent_client_reads_valid_facts(tmp_path: Path) -> None:
                 assert list(map(str, validator.iter_errors(event))) == []
                 seqs.append(int(event["seq"]))
         assert seqs == list(range(1, 301))
+        told = judge(text.decode())
+        assert told["faults"] == []
+        assert told["messages"] >= 300
+        assert {"birth", "connection"} < set(told["channels"])
 
     asyncio.run(main())
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from edge.core.fact import JsonValue
 from edge.core.facts import BackInStock, Discrepancy, OnHandChanged, StockOut, StockUnknown
 from edge.core.inventory import Inventory
 from edge.core.part import PlaceHealth, Signal
@@ -253,6 +256,30 @@ def test_steps_told_like_those_that_were_hands_are_believed_less() -> None:
     assert count(inventory, SHIRT) == 8, "a hand again, most probably"
     inventory.handle(step(41_000, "a1", (SHIRT, 1, 0.995), delta_g=250.0), at(41_000))
     assert count(inventory, SHIRT) == 9
+
+
+def test_learned_trust_outlives_a_restart_and_internals_of_an_older_release_are_taken() -> None:
+    inventory = stocked(8)
+    for n in range(30):
+        start_s = 1000.0 + 1000.0 * n
+        inventory.handle(step(start_s, "a1", (SHIRT, 1, 0.7), delta_g=250.0), at(start_s))
+        inventory.handle(step(start_s + 40, "a1", (SHIRT, -1, 0.7), delta_g=-250.0), at(start_s + 40))
+        run(inventory, start_s + 40, start_s + 990)
+    said, kept = inventory.drain_said(), json.loads(json.dumps(inventory.internals()))
+
+    def after_restart(internals: JsonValue) -> int:
+        again = Inventory(site())
+        again.restore(said, at(40_000))
+        again.restore_internals(internals)
+        again.handle_all([tag(40_001, f"shirt{i}", SHIRT, "a") for i in range(8)], at(40_001))
+        again.handle(step(41_000, "a1", (SHIRT, 1, 0.7), delta_g=250.0), at(41_000))
+        return count(again, SHIRT)
+
+    assert after_restart(kept) == 8, "a hand again, most probably"
+    assert after_restart({"offsets": kept["offsets"]}) == 9, "nothing was learned yet"
+    foreign = {"tags": [[1, -1]] * 6, "put": [["a", 2]] * 6, "taken": 7}
+    assert after_restart({"offsets": 3, "trust": foreign}) == 9
+    assert after_restart([]) == 9
 
 
 def test_a_lane_weighed_before_a_tag_left_says_nothing_against_its_leaving() -> None:

@@ -446,12 +446,12 @@ class Inventory:
         self.fusion.use(dataclasses.replace(self.site, products=known + tuple(told.values())))
 
     def internals(self) -> JsonValue:
-        """Distributions of the offsets; without them a restart knows the counts and is less sure of them."""
-        return saved.offsets(self.fusion)
+        """Distributions of the offsets and learned trust; without them a restart knows the counts and is less sure."""
+        return saved.internals(self.fusion)
 
     def restore_internals(self, internals: JsonValue) -> None:
         """Take back `internals`."""
-        saved.restore_offsets(self.fusion, internals)
+        saved.restore_internals(self.fusion, internals)
 
 
 def _key(pair: Pair) -> str:

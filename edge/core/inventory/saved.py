@@ -9,6 +9,7 @@ from edge.core.inventory.fusion import Fusion, Key
 from edge.core.inventory.ledger import make_step
 from edge.core.inventory.pair import Estimate, Pair, Tag
 from edge.core.inventory.pmf import normalized
+from edge.core.inventory.trust import Trust
 
 
 def pair_row(pair: Pair) -> JsonValue:
@@ -86,19 +87,29 @@ def _around(middle: int, told: Estimate) -> dict[int, float]:
     return normalized(weights)
 
 
-def offsets(fusion: Fusion) -> JsonValue:
-    """Offsets that are more than one number: [shelf, gtin, {value: probability}]."""
+def internals(fusion: Fusion) -> JsonValue:
+    """Offsets that are more than one number: [shelf, gtin, {value: probability}]; and how far sources are trusted."""
     rows: list[JsonValue] = []
     for pair in fusion.pairs.values():
         if pair.offset is not None and len(pair.offset) > 1:
             weights: dict[str, JsonValue] = {str(n): round(w, 6) for n, w in pair.offset.items()}
             rows.append([pair.shelf, pair.gtin, weights])
-    return {"offsets": rows}
+    trust: dict[str, JsonValue] = {name: trust.as_json() for name, trust in _trusts(fusion).items()}
+    return {"offsets": rows, "trust": trust}
 
 
-def restore_offsets(fusion: Fusion, internals: JsonValue) -> None:
-    """Sharpen or widen restored offsets where the saved distribution fits the published count."""
-    rows = internals.get("offsets") if isinstance(internals, dict) else None
+def _trusts(fusion: Fusion) -> dict[str, Trust]:
+    return {"tags": fusion.trust, "put": fusion.step_trust[True], "taken": fusion.step_trust[False]}
+
+
+def restore_internals(fusion: Fusion, internals: JsonValue) -> None:
+    """Take back `internals`: trust, where it was saved; offsets where the distribution fits the published count."""
+    if not isinstance(internals, dict):
+        return
+    learned = internals.get("trust")
+    for name, trust in _trusts(fusion).items():
+        trust.restore(learned.get(name) if isinstance(learned, dict) else None)
+    rows = internals.get("offsets")
     for row in rows if isinstance(rows, list) else ():
         if not (isinstance(row, list) and len(row) == 3 and isinstance(row[2], dict)):
             continue

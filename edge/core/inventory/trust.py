@@ -14,6 +14,7 @@ from edge.core.instant import US_PER_MIN, US_PER_S
 BANDS = (0.8, 0.95, 0.99)
 PRIOR_MOVES = 15.0  # the told probability counts as so many labelled moves
 MEMORY = 400.0  # labelled moves a band remembers
+MEMORY_MAX = 2 * MEMORY
 BELIEF_MIN, BELIEF_MAX = 0.5, 0.9995
 HALVING_US = 20 * US_PER_S  # fading of a radio path lasts 4-40 s: a move that lasts is true …
 STUBBORN_HALVING_US = 5 * US_PER_MIN  # … but for a few, that something hides for good
@@ -63,12 +64,17 @@ class Trust:
         return min(max(stubborn, STUBBORN_MIN), STUBBORN_MAX)
 
     def as_json(self) -> JsonValue:
-        """For the internals."""
-        rows: list[JsonValue] = [[round(t, 2), round(f, 2)] for t, f in zip(self._true, self._false, strict=True)]
-        return rows
+        """For the internals: [true, false] of each band, then the false moves that ended, and how many of them late."""
+        counts = (*zip(self._true, self._false, strict=True), (self._ended, self._ended_late))
+        return [[round(a, 2), round(b, 2)] for a, b in counts]
 
     def restore(self, rows: JsonValue) -> None:
         """Back from `as_json`; foreign content is ignored."""
-        for band, row in enumerate(rows if isinstance(rows, list) and len(rows) == len(BANDS) + 1 else ()):
-            if isinstance(row, list) and len(row) == 2:
-                self._true[band], self._false[band] = float(str(row[0])), float(str(row[1]))
+        counts: list[tuple[float, float]] = []
+        for row in rows if isinstance(rows, list) else ():
+            match row:
+                case [int() | float() as a, int() | float() as b] if 0 <= a <= MEMORY_MAX and 0 <= b <= MEMORY_MAX:
+                    counts.append((float(a), float(b)))
+        if len(counts) == len(BANDS) + 2:
+            *bands, (self._ended, self._ended_late) = counts
+            self._true, self._false = [a for a, _ in bands], [b for _, b in bands]

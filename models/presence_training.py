@@ -304,6 +304,7 @@ def main(argv: list[str]) -> None:
     if go_on:
         scorer, motion = load_weights()
         net.widen(scorer.weights, motion)
+        scorer = LearnedScorer(net.exported()[0])
     recordings: list[Recording] = []
     for turn in range(first, first + rounds):
         shares = []

@@ -3,7 +3,8 @@
 Scored each second after a minute of warm-up, over tags that lie on a shelf or are away (a tag in somebody's hand has no
 right place): share of tag-seconds at the right place, flips per true change of place, time to the right shelf and to
 the departure, misplaced items, and stock by SKU and shelf, exact, where nothing moved for 60 s: counted from the tags'
-places (`sku_shelf_exact`), and as the inventory publishes it (`on_hand_exact`). `corners` are worlds at the ends of the
+places (`sku_shelf_exact`), and as the inventory publishes it (`on_hand_exact`). A move lasts from the pick to the laying
+down: both its ends are unsettled meanwhile; the shelves that it only passes are judged. `corners` are worlds at the ends of the
 parameters' ranges, `hard` is harder than they are.
 """
 
@@ -202,11 +203,11 @@ class Score:
                 self._close(tag, t_s)
                 self.open[tag] = (t_s, int(world.truth[tag]))
             self.rested[tag] = world.truth[tag]
-        stir = self.truth_before is not None and np.flatnonzero(world.truth != self.truth_before)
-        for tag in stir if stir is not False else ():
-            for shelf in (int(world.truth[tag]), int(self.truth_before[tag])):
-                if shelf >= 0:
-                    self.changed_at[world.sku[tag], shelf] = t_s
+        if self.truth_before is not None:
+            for tag in np.flatnonzero((world.truth == CARRIED) | (world.truth != self.truth_before)).tolist():
+                for shelf in (int(self.rested[tag]), int(world.goal[tag])):
+                    if shelf >= 0:
+                        self.changed_at[world.sku[tag], shelf] = t_s
         self.truth_before = world.truth.copy()
         for tag, (since, goal) in list(self.open.items()):
             if place[tag] == goal:

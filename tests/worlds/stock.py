@@ -2,7 +2,8 @@
 
 Imports nothing of ours. Truth is a set of items (tag, product, place); sensors tell of it by their own error models:
 tags late, flipping to a neighbour, vanishing behind people, dead; weight in plateaus, decoded by a plain Bayes rule of
-this file over single products only, missing some moves, inventing others when somebody leans on a lane.
+this file over single products only, missing some moves, inventing others when somebody leans on a lane. What is not put
+back is sold minutes later, unless its line is lost or nobody pays.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ class Parameters:
     visits_per_hour: float = 150.0  # shoppers' actions at shelves
     restocks_per_hour: float = 8.0
     put_back_share: float = 0.30
-    elsewhere_share: float = 0.12  # of put-backs: on another shelf
+    elsewhere_share: float = 0.12  # of put-backs: on another shelf, where nobody looks for it
     several_share: float = 0.20  # picks of more than one
     both_share: float = 0.05  # picks of two products of one mixed lane in one plateau
-    dead_tags: float = 0.0  # an item without a tag on a mixed lane cannot be known; raise it to see
+    dead_tags: float = 0.003  # items without a working tag: on a mixed lane nobody can know of them
+    unsold_share: float = 0.12  # of what is carried away: stolen, or its line at the till is lost
+    till_s: tuple[float, float] = (60.0, 1200.0)  # from the shelf to the line at the till
     departure_median_s: float = 20.0
     departure_p95_s: float = 45.0
     arrival_median_s: float = 8.0
     arrival_p95_s: float = 30.0
-    flips_per_tag_hour: float = 0.4  # false moves of a tag that stands still
+    flips_per_tag_hour: float = 1.0  # false moves of a tag that stands still
     flip_mean_s: float = 25.0
     stuck_share: float = 0.02  # of the flips: they last ten times as long
     missed_steps: float = 0.02
@@ -75,7 +78,7 @@ class Told:
     """What a sensor tells, or a moment of checking (kind "check")."""
 
     at_s: float
-    kind: str  # tag, step, level, check
+    kind: str  # tag, step, level, sale, check
     data: dict[str, object] = field(default_factory=dict)
 
 
@@ -200,6 +203,8 @@ class StockWorld:
             self._miss(at_s, item)
             if back:
                 self._at(at_s + rng.uniform(4, 90), "put", item.epc, shelf, rng.random() < p.elsewhere_share)
+            elif rng.random() >= p.unsold_share:
+                self._at(at_s + rng.uniform(*p.till_s), "tell", "sale", {"product": item.product})
 
     def _put(self, at_s: float, epc: str, shelf: int, elsewhere: bool) -> Iterator[Told]:
         item = self.items[epc]
@@ -371,6 +376,10 @@ class StockWorld:
         yield self._belief(at_s, item, wrong, rng.uniform(0.55, 0.98))
         lasts_s = rng.expovariate(1 / self.p.flip_mean_s) * (10 if rng.random() < self.p.stuck_share else 1)
         self._at(at_s + lasts_s, "notice", epc, item.shelf, item.version)
+
+    def untagged(self) -> set[tuple[int, int]]:
+        """(shelf, product) where an item without a working tag stands now."""
+        return {(i.shelf, i.product) for i in self.items.values() if i.dead and i.shelf is not None}
 
     def describe(self) -> dict[str, object]:
         """The parameters, for the report."""

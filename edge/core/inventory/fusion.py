@@ -155,10 +155,8 @@ class Fusion:
         self._arrive(tag, belief)
 
     def _is_correction(self, tag: Tag, belief: TagBelief) -> bool:
-        if not tag.is_new:
-            return False
         goes_home = not self.plan.is_home(tag.shelf, tag.gtin) and self.plan.is_home(belief.shelf or "", tag.gtin)
-        if belief.at_us - tag.since_us > NEWCOMER_US and not goes_home:
+        if not tag.is_new or (belief.at_us - tag.since_us > NEWCOMER_US and not goes_home):
             return False
         return not self.ledger(tag.shelf).expects(belief.at_us, tag.gtin, -1)
 
@@ -186,6 +184,8 @@ class Fusion:
         self._leave(tag, belief.epc)
         home = self.pair(belief.shelf or "", tag.gtin)
         self._drop_ghost(tag, belief.epc)
+        for shelf in filter(None, (home.shelf, tag.shelf)):
+            self.ledger(shelf).forget(belief.epc)
         tag.shelf, tag.odds = home.shelf, 0.0
         if self.weighed(home.shelf, tag.gtin):
             self.trust.label(tag.told, true=False)
@@ -247,6 +247,8 @@ class Fusion:
     def _origin_speaks(self, tag: Tag, belief: TagBelief) -> float:
         """It leaves where it perhaps never was: perhaps it was taken from where it had seemed to leave before."""
         shelf, ledger = tag.origin, self.ledger(tag.origin)
+        if tag.left and tag.left_shelf == shelf:
+            return 1.0  # a step spoke for that already; another item's is not to be used up
         vouched, step = ledger.vouch(belief.at_us, tag.gtin, -1, self.plan.mass(shelf, tag.gtin))
         if step is None:
             ledger.unexplained(TagEvent(belief.at_us, tag.gtin, -1, belief.epc))
@@ -264,7 +266,7 @@ class Fusion:
 
         Only where a scale has a say as well: presence knows the homes, and its probability has this in it already.
         """
-        if not (self.weighed(target, tag.gtin) or (tag.shelf and self.weighed(tag.shelf, tag.gtin))):
+        if not any(shelf and self.weighed(shelf, tag.gtin) for shelf in (target, tag.shelf)):
             return 1.0
         if not self.plan.is_home(target, tag.gtin):
             return ASTRAY_ODDS
@@ -304,8 +306,7 @@ class Fusion:
         tag.odds, tag.odds_us, tag.stubborn = min(odds, ODDS_CAP), at_us, self.trust.stubborn
 
     def _drop_ghost(self, tag: Tag, epc: str) -> None:
-        home = self.pairs.get((tag.origin, tag.gtin))
-        if home is not None and home.ghosts.pop(epc, None) is not None:
+        if (home := self.pairs.get((tag.origin, tag.gtin))) and home.ghosts.pop(epc, None) is not None:
             self._touch(home)
         tag.origin = ""
 

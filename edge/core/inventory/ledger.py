@@ -224,8 +224,8 @@ class Ledger:
             return []
         step.used[gtin] -= sign
         for event in self._events:
-            late = event.at_us <= step.at_us + KEEP_US
-            if event.gtin == gtin and event.sign == sign and late and step.can_vouch(gtin, sign) > CHANCE:
+            near = -VOUCH_BEFORE_US <= event.at_us - step.at_us <= KEEP_US
+            if event.gtin == gtin and event.sign == sign and near and step.can_vouch(gtin, sign) > CHANCE:
                 step.confirm(gtin, sign)
                 self._events.remove(event)
                 return [event]
@@ -241,6 +241,11 @@ class Ledger:
                     step.claimed += taken
                     told += taken
         return told
+
+    def forget(self, epc: str) -> None:
+        """This tag had not moved after all: no step is to explain that it did."""
+        for event in [event for event in self._events if event.epc == epc]:
+            self._events.remove(event)
 
     def unexplained(self, event: TagEvent) -> None:
         """Remember a tag event that nothing vouched for: its step may be about to settle."""

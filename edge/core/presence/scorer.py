@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.core.presence.own import N_OWN
+
 F32 = NDArray[np.float32]
 
 # Rows of the slot features: logs of hit rates in units of the place's usual one, levels in 8 dB above its usual RSSI.
@@ -25,7 +27,8 @@ THAN_STAY_HIT, THAN_STAY_LEVEL = 14, 15  # … and the last 10 s of each slot ag
 F_SLOT = 16
 # Rows of the tag features: logarithms of seconds, and of summed hit rates; GAP is how long it is usually not heard.
 AGE, STEP, STAY, TOTAL_3S, TOTAL_10S, TOTAL_STAY, GAP = range(7)
-F_TAG = 7
+OWN = 7  # … and what is usual of the tag itself: see own.Own.step
+F_TAG = OWN + N_OWN
 
 WEIGHTS_FILE = "presence.npz"
 

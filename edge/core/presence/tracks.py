@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge.core.instant import US_PER_S
 from edge.core.presence import scorer as sc
 from edge.core.presence.distinct import distinct
+from edge.core.presence.own import Own
 from edge.core.presence.places import NOWHERE
 from edge.core.presence.scorer import F32, Scorer
 from edge.core.presence.usual import Usual
@@ -73,7 +74,7 @@ class Motion:
     enter_hz: float = 1 / 10
     believe_move: float = 0.8
     believe_arrival: float = 0.7
-    believe_departure: float = 0.35  # a tag told gone too early comes back; one told gone too late is sold meanwhile
+    believe_departure: float = 0.55
     believe_stray: float = 0.95  # a shelf where the planogram does not have the product
 
 
@@ -93,6 +94,7 @@ class Tracks:
         self.scorer, self.motion = scorer, motion
         self.n_places = n_places
         self.usual = Usual(n_places)
+        self.own = Own()
         self._steps = 0
         self.exits = np.zeros(n_places + 1, bool)  # places with the role exit
         self.homes = np.zeros((1, n_places + 1), np.int8)  # by product and place: see scorer.HOME
@@ -125,6 +127,7 @@ class Tracks:
         for name in (*COLUMNS, *FLAGS):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros(more, old.dtype))))
+        self.own.grow(more)
         for name in ("reads", "levels"):
             setattr(self, name, np.concatenate((getattr(self, name), np.zeros(more * K, np.float32))))
 
@@ -139,6 +142,7 @@ class Tracks:
         self.levels.reshape(-1, K)[rows] = 0
         self.stepped_us[rows] = now_us - US_PER_S
         self.read_us[rows] = self.heard_us[rows] = self.stay_us[rows] = now_us
+        self.own.sums[rows] = 0
         self.gap_s[rows] = GAP_FIRST_S
         self.news[rows] = False
         self.tracked[rows] = True
@@ -306,7 +310,7 @@ class Tracks:
         frozen = blind[places] if np.count_nonzero(blind) else None
         dt_s = _seconds(now_us - self.stepped_us.take(rows), 0.2, 30.0)
         stay_s = _seconds(now_us - self.stay_us.take(rows), STAY_MIN_S, STAY_MAX_S)
-        stat, rate = self._smooth(rows, places, dt_s, stay_s, frozen)
+        stat, rate, level = self._smooth(rows, places, dt_s, stay_s, frozen)
         self.stepped_us[rows] = now_us
         hits = stat[:HITS]
         slots = np.empty((sc.F_SLOT, K, len(rows)), np.float32)
@@ -320,7 +324,8 @@ class Tracks:
         slots[sc.BLIND] = 0 if frozen is None else frozen
         slots[sc.HOME] = self.homes[self.product.take(rows), places]
         said = self.said.take(rows)
-        self._against_stay(slots, (places == said) & (said != NOWHERE))
+        is_said = (places == said) & (said != NOWHERE)
+        self._against_stay(slots, is_said)
         tags = np.empty((sc.F_TAG + 1, len(rows)), np.float32)
         if frozen is not None:
             unheard = rows[blind[said]]
@@ -328,9 +333,13 @@ class Tracks:
         tags[sc.AGE] = (now_us - self.read_us.take(rows)) * np.float32(1e-6) + 1
         tags[sc.STEP] = dt_s
         tags[sc.STAY] = stay_s
+        quiet = np.where(self.news.take(rows), np.float32(-1), np.minimum(np.exp(log_activity.take(said)), 1))
+        read = ((rate * is_said).sum(axis=0), (level * is_said).sum(axis=0))
+        sure = is_said.any(axis=0) & (self.told.take(rows) > SURE) & ~blind.take(said)
+        tags[sc.OWN : sc.F_TAG] = self.own.step(rows, dt_s, sure, read, quiet)
         tags[sc.GAP] = self._usual_gap_s(rows, stay_s) + 1
         np.add(np.add.reduce(hits, axis=1)[TOTALLED], LOG_EPS, out=tags[sc.TOTAL_3S : sc.GAP])
-        np.log(np.minimum(tags[: sc.F_TAG], 600, out=tags[: sc.F_TAG]), out=tags[: sc.F_TAG])
+        np.log(np.minimum(tags[: sc.OWN], 600, out=tags[: sc.OWN]), out=tags[: sc.OWN])
         tags[sc.F_TAG] = 1
         return slots, tags, dt_s
 
@@ -357,8 +366,8 @@ class Tracks:
 
     def _smooth(
         self, rows: Rows, places: NDArray[np.int32], dt_s: F32, stay_s: F32, frozen: NDArray[np.bool_] | None
-    ) -> tuple[F32, F32]:
-        """Take the new reads into the running rates and levels (C, K, n); also the new hit rates (K, n)."""
+    ) -> tuple[F32, F32, F32]:
+        """Take the new reads into the running rates and levels (C, K, n); also the new hit rates and levels (K, n)."""
         all_reads, all_levels = self.reads.reshape(-1, K), self.levels.reshape(-1, K)
         reads = np.ascontiguousarray(all_reads.take(rows, axis=0).T)
         levels = np.ascontiguousarray(all_levels.take(rows, axis=0).T)
@@ -385,7 +394,7 @@ class Tracks:
         stat[HITS:] += gained[1:] * levels
         stat += TINY
         self.stat[rows] = stat.reshape(C * K, -1).T
-        return stat, rate
+        return stat, rate, levels
 
     def _learn_usual(self, rows: Rows, places: NDArray[np.int32], dt_s: F32, reads: F32, levels: F32) -> None:
         self.usual.all_reads += float(reads.sum())

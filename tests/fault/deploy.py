@@ -1,54 +1,36 @@
-"""The installer in a fresh Debian (debootstrap): twice, checked, edited and repaired, removed, wiped."""
+"""The installer in a fresh Debian (debootstrap); the gateway under a real systemd: killed, hung, updated, taken back."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+import json
+import re
+import time
 from pathlib import Path
 
-from tests.fault._campaign import NotHere, Outcome, Promise, Trial
+from tests.fault._campaign import Outcome, Promise, Trial
+from tests.fault._machine import Chroot, Machine, booted, debian
 
-ROOT = Path(__file__).parents[2]
-DEBIAN = ("bookworm", "http://deb.debian.org/debian")
-PACKAGES = "python3,python3-venv,passwd"
-LEFT_OUT = shutil.ignore_patterns(".venv", ".git", "var", "__pycache__", "*.png", "node_modules")
-
-
-def _debian(folder: Path) -> None:
-    """A minimal Debian in a folder. Raises NotHere without root, debootstrap or a network."""
-    if os.geteuid() != 0:
-        raise NotHere("only root can change its root")
-    if shutil.which("debootstrap") is None:
-        raise NotHere("debootstrap is not installed (`apt install debootstrap`)")
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", DEBIAN[0], str(folder), DEBIAN[1]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise NotHere(f"debootstrap: {(done.stdout or done.stderr).strip().splitlines()[-1][:200]}")
-
-
-class Chroot:
-    """A Debian with the release in /root/smartstore."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        shutil.copytree(ROOT, folder / "root" / "smartstore", ignore=LEFT_OUT)
-
-    def sh(self, line: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "START": "no", "PIP": "no", "LC_ALL": "C"}
-        return subprocess.run(
-            ["chroot", str(self.folder), "/bin/sh", "-c", line],
-            env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    def install(self, *arguments: str) -> tuple[int, str]:
-        done = self.sh(f"sh /root/smartstore/deploy/install.sh {' '.join(arguments)}")
-        return done.returncode, (done.stdout + done.stderr).strip()
+MAX_EXPOSURE = 2.0
+GATE_S = 20
+SMARTSTORE = "/opt/smartstore/current/bin/smartstore"
+HEALTH = """/opt/smartstore/good/bin/python -c '
+import json
+from pathlib import Path
+from edge.updates.judge import HealthPage
+print(json.dumps(dict(HealthPage("127.0.0.1", 8443, True, Path("/var/lib/smartstore/tls"))())))'"""
+AS_SERVICE = "setpriv --reuid smartstore --regid smartstore --clear-groups"
+WANT = (
+    AS_SERVICE
+    + """ /opt/smartstore/good/bin/python -c '
+from pathlib import Path
+from edge.updates.files import Exchange
+Exchange(Path("/var/lib/smartstore/updates")).want({{"gateway": "{version}"}})'"""
+)
 
 
 def installer(trial: Trial) -> Outcome:
     """One Debian, every way in and out."""
-    _debian(trial.folder / "debian")
+    debian(trial.folder / "debian")
     at = Chroot(trial.folder / "debian")
     unit = at.folder / "etc/systemd/system/smartstore.service"
     base, state = at.folder / "opt/smartstore", at.folder / "var/lib/smartstore"
@@ -96,6 +78,132 @@ def installer(trial: Trial) -> Outcome:
     return Outcome(1, len(wrong), "; ".join(wrong) or "installed, repaired, removed, wiped in a fresh Debian 12")
 
 
+def _releases(at: Chroot) -> None:
+    """A repository with 9.0.1, which does well, and 9.0.2, which answers `version` and crashes when it is to serve."""
+    at.with_network("cd /srv && " + SMARTSTORE + " release init --dir repository")
+    edits = {"9.0.1": "", "9.0.2": r"printf '\ndef run_forever(*_):\n    raise SystemExit(1)\n' >>copy/edge/main.py"}
+    for version, edit in edits.items():
+        at.with_network(
+            "cd /srv && rm -rf copy && cp -r /root/smartstore copy && "
+            f"sed -i 's/^version = .*/version = \"{version}\"/' copy/pyproject.toml && {edit or 'true'} && "
+            f"{SMARTSTORE} release pack {version}.tar --source copy && "
+            f"{SMARTSTORE} release software --dir repository --version {version} {version}.tar && rm {version}.tar"
+        )
+
+
+class Watched:
+    """What is asked of the gateway on a booted machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.wrong: list[str] = []
+
+    def expect(self, what: str, holds: bool, said: object = "") -> None:
+        if not holds:
+            self.wrong.append(f"{what}: {said}"[:300])
+
+    def health(self) -> dict[str, object]:
+        said = self.machine.sh(HEALTH).stdout.strip()
+        found: dict[str, object] = json.loads(said) if said else {}
+        return found
+
+    def main_pid(self) -> int:
+        return int(self.machine.show("smartstore", "MainPID") or 0)
+
+    def returns(self, what: str, before: int, limit_s: float) -> float:
+        """Seconds until another process serves."""
+
+        def serves() -> bool:
+            return self.main_pid() not in (0, before) and self.machine.show("smartstore", "ActiveState") == "active"
+
+        took_s = self.machine.wait(serves, limit_s)
+        self.expect(what, took_s < limit_s and bool(self.health()), f"{took_s:.0f} s")
+        return took_s
+
+    def updated(self, version: str) -> str:
+        """Want a release and wait for the end of the updater; what the links name then."""
+        journal = self.machine.sh("journalctl -u smartstore-update -o cat | grep -c gateway-").stdout
+        self.machine.sh(WANT.format(version=version))
+        self.machine.wait(
+            lambda: self.machine.sh("journalctl -u smartstore-update -o cat | grep -c gateway-").stdout != journal, 60
+        )
+        self.machine.wait(lambda: self.machine.show("smartstore-update", "ActiveState") in ("inactive", "failed"), 400)
+        self.machine.wait(lambda: self.health() != {}, 30)
+        return self.machine.sh("readlink /opt/smartstore/current /opt/smartstore/good").stdout.strip()
+
+
+def under_systemd(trial: Trial) -> Outcome:
+    """Installed by the installer, started by its units, killed, hung, updated to a good and to a bad release."""
+    debian(trial.folder / "debian")
+    at = Chroot(trial.folder / "debian")
+    at.with_network("sh /root/smartstore/deploy/install.sh")
+    _releases(at)
+    settings = at.folder / "var/lib/smartstore/gateway.toml"
+    with settings.open("a", encoding="utf-8") as file:
+        file.write(f'\n[updates]\nurl = "http://127.0.0.1:8000"\ngate_s = {GATE_S}.0\n')
+    at.sh(
+        "cp /srv/repository/metadata/1.root.json /var/lib/smartstore/root.json; "
+        "chown smartstore: /var/lib/smartstore/root.json; rm /etc/systemd/system/smartstore*"
+    )
+    with booted(at.folder) as machine:
+        seen = Watched(machine)
+        figure = _life(machine, seen)
+    for line in seen.wrong:
+        trial.say(f"  {line}")
+    return Outcome(1, len(seen.wrong), "; ".join(seen.wrong) or figure)
+
+
+def _life(machine: Machine, seen: Watched) -> str:
+    done = machine.sh("sh /root/smartstore/deploy/install.sh")
+    seen.expect("the installer starts the units", done.returncode == 0, done.stdout + done.stderr)
+    machine.wait(lambda: machine.show("smartstore", "ActiveState") == "active", 60)
+    stamps = [
+        machine.show("smartstore", name)
+        for name in ("ActiveEnterTimestampMonotonic", "ExecMainStartTimestampMonotonic")
+    ]
+    ready_s = (int(stamps[0] or 0) - int(stamps[1] or 0)) / 1e6
+    first = seen.health()
+    seen.expect("it serves", first.get("status") == "ok", first)
+    for unit in ("smartstore", "smartstore-update"):
+        said = machine.sh(f"systemd-analyze security --no-pager {unit}").stdout
+        found = re.search(r"exposure level.*: ([\d.]+)", said)
+        seen.expect(f"exposure of {unit}", bool(found) and float(found[1]) <= MAX_EXPOSURE, found and found[1])  # type: ignore[index]
+    before = seen.main_pid()
+    root = f"nsenter -t {before} -m setpriv --reuid smartstore --regid smartstore --clear-groups touch"
+    for path in ("/opt/smartstore/x", "/usr/x", "/var/lib/smartstore/gateway.toml"):
+        seen.expect(f"it cannot write {path}", machine.sh(f"{root} {path}").returncode != 0)
+    machine.sh(f"kill -9 {before}")
+    killed_s = seen.returns("served again after kill -9", before, 30)
+    seen.expect("the same journal goes on", seen.health().get("epoch") == first.get("epoch"))
+    before = seen.main_pid()
+    machine.sh(f"kill -STOP {before}")
+    hung_s = seen.returns("served again after it hung", before, 75)
+    said = machine.sh("journalctl -u smartstore -o cat | grep -i 'watchdog timeout'").stdout
+    seen.expect("the watchdog ended it", bool(said.strip()))
+    machine.sh("cd /srv/repository && setsid python3 -m http.server --bind 127.0.0.1 8000 >/dev/null 2>&1 &")
+    began_s = time.monotonic()
+    links = seen.updated("9.0.1")
+    updated_s = time.monotonic() - began_s
+    seen.expect("a good release is kept", links == "slots/9.0.1\nslots/9.0.1", links)
+    seen.expect("and runs", seen.health().get("version") == "9.0.1", seen.health().get("version"))
+    links = seen.updated("9.0.2")
+    seen.expect("a bad release is taken back", links == "slots/9.0.1\nslots/9.0.1", links)
+    seen.expect("and the good one runs", seen.health().get("version") == "9.0.1", seen.health().get("version"))
+    status = machine.sh(
+        f"setpriv --reuid smartstore --regid smartstore --clear-groups {SMARTSTORE} "
+        "update status --json -c /var/lib/smartstore/gateway.toml"
+    ).stdout
+    seen.expect("the refusal is named", "unhealthy" in status, status)
+    seen.expect("facts go on in the same journal", seen.health().get("epoch") == first.get("epoch"))
+    return (
+        f"READY {ready_s:.1f} s, after kill -9 {killed_s:.0f} s, after a hang {hung_s:.0f} s (watchdog); "
+        f"updated in {updated_s:.0f} s with a gate of {GATE_S} s, a crashing release taken back"
+    )
+
+
 PROMISES = (
     Promise("installer", "installer: idempotent, --check, --uninstall, --wipe in a fresh Debian", (0, 1, 1), installer),
+    Promise(
+        "systemd", "real systemd: installed, killed, hung, updated, a bad release taken back", (0, 1, 1), under_systemd
+    ),
 )

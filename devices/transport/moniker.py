@@ -58,9 +58,9 @@ class Moniker:
 
 
 def parse_moniker(text: str) -> Moniker:
-    """Split a moniker. Raises PlainError where there is no scheme or no target."""
+    """Split a moniker; ``tcp://host:5084`` is the same as ``tcp:host:5084``. Raises PlainError without scheme or target."""
     scheme, colon, rest = text.partition(":")
-    target, _, query = rest.partition("?")
+    target, _, query = rest.removeprefix("//").partition("?")
     if not colon or not target:
         raise PlainError("moniker", text, "SCHEME:TARGET, for example serial:/dev/serial/by-id/… or tcp:HOST:PORT")
     return Moniker(text, scheme, target, dict(parse_qsl(query, keep_blank_values=True)))

@@ -322,6 +322,8 @@ def test_wrong_monikers_are_named(text, match):
 
 def test_ipv6_host():
     assert parse_moniker("tcp:[::1]:5084").host_port() == ("::1", 5084)
+    assert parse_moniker("tcp://reader-1:5084").host_port() == ("reader-1", 5084)  # as people write addresses
+    assert parse_moniker("serial:///dev/ttyUSB0").target == "/dev/ttyUSB0"
 
 
 def vanish(sock: socket.socket) -> None:

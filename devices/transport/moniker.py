@@ -58,7 +58,7 @@ class Moniker:
 
 
 def parse_moniker(text: str) -> Moniker:
-    """Split a moniker; ``tcp://host:5084`` is the same as ``tcp:host:5084``. Raises PlainError without scheme or target."""
+    """Split a moniker; ``tcp://HOST:PORT`` is ``tcp:HOST:PORT``. Raises PlainError without scheme or target."""
     scheme, colon, rest = text.partition(":")
     target, _, query = rest.removeprefix("//").partition("?")
     if not colon or not target:

@@ -117,7 +117,8 @@ class PublicCertificate:
             raise self._refused(f"it is good from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc}")
 
     def _refused(self, detail: str) -> AccessDenied:
-        return AccessDenied("certificate", f"{detail}; expected one of {self._files.name}", "Ask the platform.")
+        detail = f"the certificate for {self._files.name} cannot be used: {detail}"
+        return AccessDenied("certificate", detail, "Ask the platform.")
 
 
 def _names(leaf: x509.Certificate) -> list[str]:

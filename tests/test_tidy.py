@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import io
+import shutil
+import subprocess
 import tokenize
 from pathlib import Path
 
@@ -12,6 +14,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("edge", "devices", "firmware_sim", "cloud_bridge", "models")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TOP = {
+    *(*PACKAGES, "tests", "deploy", "docs", ".ci"),
+    *("README.md", "README.ja.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"),
+    *("Makefile", "pyproject.toml", "requirements.lock", "requirements-gateway.lock", ".importlinter", ".gitignore"),
+}
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 70
 MAX_NESTING = 4
@@ -109,3 +116,11 @@ def test_tests_weigh_at_least_as_much_as_a_third_of_the_source() -> None:
     source = sum(code_lines(path.read_text(encoding="utf-8")) for path in SOURCES)
     tests = sum(code_lines(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("*.py"))
     assert tests * 3 >= source
+
+
+def test_the_top_of_the_repository_holds_what_the_house_names() -> None:
+    """What git keeps, so that neither a stray download nor a picture of an experiment is ever shipped."""
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("this is no checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    assert {path.partition("/")[0] for path in listed.split("\0") if path} <= TOP

@@ -22,10 +22,10 @@ setup: system $(STAMP)
 
 # Says what is missing where it may not install, and goes on: tests and demo then name the device they do without.
 system:
-	@sh deploy/system-packages.sh
+	@PYTHON=$(PYTHON) sh deploy/system-packages.sh
 
 $(STAMP): requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the locked packages into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --editable . >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }

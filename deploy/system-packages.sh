@@ -10,6 +10,8 @@ for pair in $wanted; do
 done
 # Debian keeps PostgreSQL's server programs off the path, one folder a version.
 command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+# Debian's own Python makes no environments without this package.
+"${PYTHON:-python3}" -c "import ensurepip" 2>/dev/null || missing="$missing python3-venv"
 [ -z "$missing" ] && exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "Missing:$missing. Install them with this system's package manager; going on without." >&2

@@ -36,7 +36,8 @@ def run_demo(seconds: float | None, seed: int, summary: Path | None, directory: 
     place = Path(tempfile.mkdtemp(prefix="smartstore-demo-")) if directory is None else directory
     place.mkdir(parents=True, exist_ok=True)
     cast = Cast(place.resolve())
-    for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends the demo, its processes end with it
+    # Whoever ends the demo, its processes end with it; SIGINT too: a shell that started us in the background muted it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         return _play(cast, seconds, seed, summary, as_json)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import json
 import re
 import sys
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from edge.files import write_json
+from edge.files import read_table, write_json
 
 WINDOW_S = 600.0
 CRASHES = 3
@@ -89,8 +88,8 @@ class CrashLog:
         Crashes of another release count for nothing: an update that crashed and was taken back is not our fault.
         """
         now_s, boot, self._version = self._now_s(), self._boot(), version
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(self._file.read_text(encoding="utf-8"))
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            kept = read_table(self._file)
             if kept["boot"] == boot and kept.get("version", "") == version:
                 self._crashes = [(float(at), str(who)) for at, who in kept["crashes"] if 0 <= now_s - at < WINDOW_S]
                 if kept["running"]:

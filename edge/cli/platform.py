@@ -39,6 +39,7 @@ from edge.cli.api import table
 from edge.cli.client import ApiFault, Client
 from edge.core.errors import SettingsError
 from edge.core.plain import PlainError, build
+from edge.files import PRIVATE, write_whole
 
 STORE_COLUMNS = ("tenant", "store", "epoch", "complete_to", "promised", "missing", "online", "refused")
 SERVER_DAYS = 365.0
@@ -174,8 +175,8 @@ def platform_settings(options: PlatformOptions, address: str, authority: Authori
     if secure:
         key, certificate = directory / "client.key", directory / "client.pem"
         made = new_key()
-        _write(key, key_pem(made))
-        _write(certificate, authority.client_certificate(made, PLATFORM_USER, SERVER_DAYS))
+        write_whole(key, key_pem(made), PRIVATE)
+        write_whole(certificate, authority.client_certificate(made, PLATFORM_USER, SERVER_DAYS), PRIVATE)
         ca = str(directory / "ca" / "ca.pem")
         link = replace(link, ca_file=ca, cert_file=str(certificate), key_file=str(key))
     database, key_file = str(directory / "platform.db"), str(directory / "platform.key")
@@ -205,8 +206,8 @@ async def _start_api(
     listener = bind(options.host, options.port)
     certificate, key = directory / "api.pem", directory / "api.key"
     made, names = new_key(), dict.fromkeys((options.host, "127.0.0.1", "localhost", *options.names))
-    _write(key, key_pem(made))
-    _write(certificate, authority.server_certificate(made, names, SERVER_DAYS))
+    write_whole(key, key_pem(made), PRIVATE)
+    write_whole(certificate, authority.server_certificate(made, names, SERVER_DAYS), PRIVATE)
     enrolments = Enrolments(directory, authority)
     app = make_service(store, sight, enrolments, PublicNames(directory), api_token(directory), read_places(directory))
     # Before the rest, which is mounted at the root.
@@ -230,16 +231,11 @@ async def _start_api(
     return f"https://{options.host}:{listener.getsockname()[1]}", task
 
 
-def _write(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-
-
 def api_token(directory: Path) -> str:
     """The token of the query API; made on first use, readable by its owner only."""
     path = directory / "api.token"
     if not path.exists():
-        _write(path, secrets.token_urlsafe(24).encode())
+        write_whole(path, secrets.token_urlsafe(24).encode(), PRIVATE)
     return path.read_text(encoding="ascii").strip()
 
 

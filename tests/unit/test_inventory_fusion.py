@@ -245,13 +245,19 @@ def test_a_tag_first_placed_on_a_foreign_shelf_is_placed_at_home_without_a_scale
     assert (count(inventory, SHIRT, "a"), count(inventory, SHIRT, "b")) == (1, 0)
 
 
-def test_steps_told_like_those_that_were_hands_are_believed_less() -> None:
+def after_hands() -> Inventory:
+    """Eight shirts, and thirty steps that turned out to be hands."""
     inventory = stocked(8)
     for n in range(30):
         start_s = 1000.0 + 1000.0 * n
         inventory.handle(step(start_s, "a1", (SHIRT, 1, 0.7), delta_g=250.0), at(start_s))
         inventory.handle(step(start_s + 40, "a1", (SHIRT, -1, 0.7), delta_g=-250.0), at(start_s + 40))
         run(inventory, start_s + 40, start_s + 990)
+    return inventory
+
+
+def test_steps_told_like_those_that_were_hands_are_believed_less() -> None:
+    inventory = after_hands()
     inventory.handle(step(40_000, "a1", (SHIRT, 1, 0.7), delta_g=250.0), at(40_000))
     assert count(inventory, SHIRT) == 8, "a hand again, most probably"
     inventory.handle(step(41_000, "a1", (SHIRT, 1, 0.995), delta_g=250.0), at(41_000))
@@ -259,12 +265,7 @@ def test_steps_told_like_those_that_were_hands_are_believed_less() -> None:
 
 
 def test_learned_trust_outlives_a_restart_and_internals_of_an_older_release_are_taken() -> None:
-    inventory = stocked(8)
-    for n in range(30):
-        start_s = 1000.0 + 1000.0 * n
-        inventory.handle(step(start_s, "a1", (SHIRT, 1, 0.7), delta_g=250.0), at(start_s))
-        inventory.handle(step(start_s + 40, "a1", (SHIRT, -1, 0.7), delta_g=-250.0), at(start_s + 40))
-        run(inventory, start_s + 40, start_s + 990)
+    inventory = after_hands()
     said, kept = inventory.drain_said(), json.loads(json.dumps(inventory.internals()))
 
     def after_restart(internals: JsonValue) -> int:

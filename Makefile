@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check setup system peers bench campaign train lock sbom clean
+.PHONY: demo test check setup system peers bench figures campaign train lock sbom clean
 
 demo: setup
 	@$(BIN)/smartstore demo $(ARGS)
@@ -40,6 +40,14 @@ peers: setup
 
 bench: setup
 	@$(BIN)/python -m tests.bench all $(ARGS)
+
+# Every figure of docs/figures.md again, and the page anew (SEED=N for other worlds).
+SEED ?= 1
+figures: setup
+	@mkdir -p build && start=$$(date +%s) \
+	&& $(BIN)/python -m tests.bench all | tee build/bench.out; \
+	$(BIN)/python -m tests.accuracy all --seed $(SEED) | tee build/accuracy.out; \
+	$(BIN)/python -m tests.figures_page build/bench.out build/accuracy.out --seed $(SEED) --minutes $$((($$(date +%s) - start) / 60))
 
 # atheris (35 MB, no wheel for every machine) is for the campaign's guided fuzzing only: without it that row says so.
 campaign: setup

@@ -39,7 +39,7 @@ from edge.cli.api import table
 from edge.cli.client import ApiFault, Client
 from edge.core.errors import SettingsError
 from edge.core.plain import PlainError, build
-from edge.files import PRIVATE, write_whole
+from edge.files import PRIVATE, write_json, write_whole
 
 STORE_COLUMNS = ("tenant", "store", "epoch", "complete_to", "promised", "missing", "online", "refused")
 SERVER_DAYS = 365.0
@@ -260,7 +260,7 @@ def read_places(directory: Path) -> dict[tuple[str, str], Place]:
 
 
 def _say_ready(settings: PlatformSettings, running: Running, directory: Path, as_json: bool) -> None:
-    (directory / "platform.json").write_text(json.dumps(asdict(running)), encoding="utf-8")
+    write_json(directory / "platform.json", asdict(running))
     key = base64.b64encode(load_signer(Path(settings.key_file)).public_key).decode()
     database = re.sub(r"(?<=:)[^:@/]+(?=@)", "***", settings.postgres) or settings.database
     told: dict[str, Any] = {

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -26,6 +27,27 @@ async def group_member(folder: Path, broker: str, postgres: str, name: str) -> A
     names = {"client_id": f"platform-{name}", "shared_group": "ingest", "postgres": postgres}
     async with wired_platform(folder, (broker,), **names) as platform:
         yield platform
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A broker, a database and two workers of one group."""
+
+    broker: str
+    database: str
+    one: Platform
+    two: Platform
+
+
+@contextlib.asynccontextmanager
+async def pair(tmp_path: Path, folder: Path) -> AsyncIterator[Pair]:
+    async with (
+        make_broker("mosquitto", tmp_path) as broker,
+        Postgres(folder / "pg") as database,
+        group_member(tmp_path, broker.address, database.address, "a") as one,
+        group_member(tmp_path, broker.address, database.address, "b") as two,
+    ):
+        yield Pair(broker.address, database.address, one, two)
 
 
 async def live(store: WiredStore, count: int) -> None:
@@ -91,13 +113,9 @@ def test_a_message_that_a_worker_lost_is_asked_for_again(tmp_path: Path) -> None
     """One worker is deaf for a while: it takes its share from the broker, and nobody has it."""
 
     async def main() -> None:
-        async with (
-            make_broker("mosquitto", tmp_path) as broker,
-            Postgres(folder / "pg") as database,
-            group_member(tmp_path, broker.address, database.address, "a") as one,
-            group_member(tmp_path, broker.address, database.address, "b") as two,
-        ):
-            chosen = UplinkSettings(hosts=(broker.address,), platform_keys=keys_of(one))
+        async with pair(tmp_path, folder) as group:
+            one, two = group.one, group.two
+            chosen = UplinkSettings(hosts=(group.broker,), platform_keys=keys_of(one))
             async with wired_store(tmp_path, chosen, name="s1") as store:
                 await until(lambda: store.uplink.status.connected, 10)
                 hears, lost = two.received, []
@@ -113,7 +131,7 @@ def test_a_message_that_a_worker_lost_is_asked_for_again(tmp_path: Path) -> None
                 await store.add(1)  # what is lost at the very end shows with the next fact
                 await until(lambda: store.journal.acked_seq == 101, 30)
                 assert one.counters.replays_asked + two.counters.replays_asked > 0
-                await check(database.address, {"s1": 101})
+                await check(group.database, {"s1": 101})
 
     with postgres_folder() as folder:
         asyncio.run(main())
@@ -121,12 +139,8 @@ def test_a_message_that_a_worker_lost_is_asked_for_again(tmp_path: Path) -> None
 
 def test_a_clone_is_found_though_each_half_reaches_another_worker(tmp_path: Path) -> None:
     async def main() -> None:
-        async with (
-            make_broker("mosquitto", tmp_path) as broker,
-            Postgres(folder / "pg") as database,
-            group_member(tmp_path, broker.address, database.address, "a") as one,
-            group_member(tmp_path, broker.address, database.address, "b") as two,
-        ):
+        async with pair(tmp_path, folder) as group:
+            one, two = group.one, group.two
             both = [platform.consumer for platform in (one, two)]
             assert all(both)
             event = {"specversion": "1.0", "type": "io.smartstore.device.Offline.v1", "time": "2026-11-22T05:00:00Z"}

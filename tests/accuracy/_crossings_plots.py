@@ -1,4 +1,4 @@
-"""Plots of the door counter for docs/: ``python -m tests.accuracy.crossings_plots [SEED]`` (extra `train`)."""
+"""Plots of the door counter for docs/: ``python -m tests.accuracy._crossings_plots [SEED]`` (extra `train`)."""
 
 from __future__ import annotations
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from cloud_bridge.keys import KEY_BYTES, KeyRing
 from cloud_bridge.proxy import read_proxy
-from edge.core.plain import PlainError
+from edge.core.plain import OneOf, PlainError, Within, obey
 
+_Pause = Within(0, 86_400, "seconds")
+_Patience = Within(0.1, 600, "seconds")
 _SCHEMES = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
@@ -49,46 +52,59 @@ def endpoint(address: str, key: str = "hosts") -> Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class UplinkSettings:
-    """``[uplink]``. Paths are resolved by the composition root; keys are base64 of 32 bytes by name.
-
-    ``hosts`` are tried in order, such as mqtts on 8883 and then wss on 443, for networks that let only HTTPS out.
-    ``proxy``: an HTTP proxy (http://proxy:3128) for broker and enrolment; ``proxy_file`` has its ``user:password``.
-    """
+    """``[uplink]``: the brokers, who we are to them, and how fast we may speak."""
 
     hosts: tuple[str, ...] = ()
+    """Tried in order, such as mqtts on 8883 and then wss on 443, for networks that let only HTTPS out."""
     client_id: str = ""
+    """MQTT client id; empty: made of tenant and store."""
     username: str = ""
     password_file: str = ""
+    """File with the password of `username`."""
     ca_file: str = ""
+    """Authority that signed the broker's certificate (PEM); empty: the system's."""
     cert_file: str = ""
+    """Our own certificate (PEM), where the broker wants one and the gateway is not enrolled."""
     key_file: str = ""
-    protocol: str = "auto"
+    """Its private key (PEM)."""
+    protocol: Annotated[str, OneOf(("auto", "5", "3.1.1"))] = "auto"
+    """MQTT version; auto: 5, and 3.1.1 where the broker refuses it."""
     persistent_session: bool = True
+    """The broker keeps what it has for us while we are away."""
     platform_keys: dict[str, str] = field(default_factory=dict)
-    connack_timeout_s: float = 1.5
-    connect_timeout_s: float = 5.0
-    keepalive_s: int = 10
-    puback_timeout_s: float = 20.0
-    window: int = 100
-    rate_per_s: float = 2000.0
-    state_delay_s: float = 0.25
-    backoff_least_s: float = 0.25
-    backoff_most_s: float = 30.0
+    """The platform's public keys (Ed25519, base64 of 32 bytes) by name."""
+    connack_timeout_s: Annotated[float, _Patience] = 1.5
+    """So long a broker may take to accept us before the next host is tried."""
+    connect_timeout_s: Annotated[float, _Patience] = 5.0
+    """So long TCP and TLS may take."""
+    keepalive_s: Annotated[int, Within(1, 3600, "seconds")] = 10
+    puback_timeout_s: Annotated[float, _Patience] = 20.0
+    """A connection that leaves a message unanswered so long is made anew."""
+    window: Annotated[int, Within(40, 100, "messages")] = 100
+    """Messages in flight."""
+    rate_per_s: Annotated[float, Within(0, 1e6, "events a second")] = 2000.0
+    """Ceiling for a backlog, 0 for none; live facts go first. The platform may set another."""
+    state_delay_s: Annotated[float, _Pause] = 0.25
+    """Retained state (stock, devices) is collected so long before it is published."""
+    backoff_least_s: Annotated[float, _Patience] = 0.25
+    """First pause before a new attempt (jittered, doubled each time)."""
+    backoff_most_s: Annotated[float, _Patience] = 30.0
+    """Longest pause before a new attempt."""
     trust_puback: bool = False
-    connect_every_s: float = 0.0
+    """For platforms that never send ``ack``: the broker's PUBACK stands in for it, and what it loses is lost."""
+    connect_every_s: Annotated[float, _Pause] = 0.0
+    """Metered links: connect only every so many seconds; 0: stay connected."""
     proxy: str = ""
+    """HTTP proxy for broker and enrolment, such as ``http://proxy:3128``."""
     proxy_file: str = ""
-    stay_s: float = 30.0
+    """File with the proxy's ``user:password``."""
+    stay_s: Annotated[float, _Pause] = 30.0
+    """Metered links: leave once everything is sent, at the latest after so many seconds."""
 
     def __post_init__(self) -> None:
+        obey(self)
         for index, address in enumerate(self.hosts):
             endpoint(address, f"hosts[{index}]")
-        if self.protocol not in ("auto", "5", "3.1.1"):
-            raise PlainError("protocol", self.protocol, "auto, 5 or 3.1.1")
-        if not 40 <= self.window <= 100:
-            raise PlainError("window", self.window, "40 to 100 messages in flight")
-        if self.rate_per_s < 0:
-            raise PlainError("rate_per_s", self.rate_per_s, "events a second, 0 for unlimited")
         read_proxy(self.proxy)
         self.keyring()
 

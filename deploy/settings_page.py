@@ -11,6 +11,7 @@ from typing import Any
 
 from cloud_bridge.settings import UplinkSettings
 from devices.registry import BUILT_IN, driver_info
+from edge.core.plain import describe
 from edge.journal import JournalSettings
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings
 from edge.updates.settings import UpdateSettings
@@ -48,20 +49,29 @@ def _notes(kind: type[Any]) -> dict[str, str]:
     return notes
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
-    if field.default is not dataclasses.MISSING:
-        return f"`{field.default!r}`"
-    if field.default_factory is not dataclasses.MISSING:
-        return f"`{field.default_factory()!r}`"
-    return "required"
+def _default(value: Any) -> str:
+    """As it is written in TOML; what cannot be written there is what is so when the key is left out."""
+    if value is None:
+        return "left out"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, str):
+        return f'`"{value}"`'
+    if isinstance(value, tuple):
+        return f"`{list(value)}`"
+    if dataclasses.is_dataclass(value):
+        inner = ", ".join(f"{field.name} = {getattr(value, field.name)}" for field in dataclasses.fields(value))
+        return f"`{{ {inner} }}`"
+    return f"`{value}`"
 
 
 def _table(kind: type[Any]) -> list[str]:
     notes = _notes(kind)
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for field in dataclasses.fields(kind):
-        shown = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-        cells = (f"`{field.name}`", shown, _default(field), notes.get(field.name, ""))
+    for field in describe(kind):
+        shown = f"{field.type}: {field.rule}" if field.rule else field.type
+        default = "required" if field.required else _default(field.default)
+        cells = (f"`{field.name}`", shown, default, notes.get(field.name, ""))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
 

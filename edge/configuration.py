@@ -32,7 +32,6 @@ from edge.runtime import Runtime
 TRIAL_S = 60.0  # so long the connection may take to come back
 WATCH_S = 10.0  # and at least so long nothing else may go wrong
 LOOK_S = 0.5
-LONGEST_PAUSE_S = 86_400.0
 COMMANDS = {"promotions": "set_promotions", "rules": "set_rules"}
 
 
@@ -173,9 +172,6 @@ class GatewayConfiguration:
                 for address in settings.hosts:
                     if not endpoint(address).secure:
                         raise PlainError("hosts", address, "mqtts or wss, as in the settings file")
-            for name in ("state_delay_s", "connect_every_s", "stay_s"):
-                if not 0 <= getattr(settings, name) <= LONGEST_PAUSE_S:
-                    raise PlainError(name, getattr(settings, name), f"seconds from 0 to {LONGEST_PAUSE_S:.0f}")
         except PlainError as error:
             raise SettingsError("twin/desired", f"uplink.{error.key}", error.value, error.expected) from None
         return settings

@@ -21,7 +21,7 @@ from edge.beacon_keys import BeaconKeys
 from edge.core.errors import SettingsError
 from edge.core.fact import JsonValue
 from edge.core.observation import DeviceState, DeviceStatus
-from edge.core.plain import PlainError, build
+from edge.core.plain import PlainError, build, describe
 from edge.core.ports import Command
 from edge.core.site import Site, load_site
 from edge.health import DeviceHealth
@@ -212,10 +212,8 @@ class Installation:
 def _fields(settings: type[Any]) -> list[dict[str, Any]]:
     """The settings of a kind for a form."""
     rows = []
-    for field in dataclasses.fields(settings):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        default = None if field.default is dataclasses.MISSING else field.default
-        kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-        shown = default if isinstance(default, str | int | float | bool) else None
-        rows.append({"name": field.name, "type": kind, "required": required, "default": shown})
+    for field in describe(settings):
+        shown = field.default if isinstance(field.default, str | int | float | bool) else None
+        row = {"name": field.name, "type": field.type, "required": field.required, "default": shown}
+        rows.append(row | {"expected": field.rule} if field.rule else row)
     return rows

@@ -10,7 +10,7 @@ from typing import Any
 from cloud_bridge.settings import UplinkSettings
 from devices.registry import driver_info
 from edge.bridge import uplink_settings
-from edge.core.errors import SettingsError
+from edge.core.errors import SettingsError, SiteError
 from edge.core.plain import PlainError, build
 from edge.core.shelf import Calibration, CellKey
 from edge.core.site import Site, load_site
@@ -35,14 +35,14 @@ class Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """Read and check settings and planogram. Raises SettingsError or SiteError."""
+    """Read and check settings and planogram. Raises SettingsError."""
     file = SettingsFile(path)
     gateway = file.section("gateway", GatewaySettings)
     state_dir = file.resolve(gateway.state_dir)
     journal = file.section("journal", JournalSettings)
     plan = Plan(
         file=file,
-        site=load_site(read_json(file.resolve(gateway.planogram), "gateway.planogram")),
+        site=_site(file.resolve(gateway.planogram)),
         journal=_journal_in(state_dir, journal),
         api=file.section("api", ApiSettings),
         devices=tuple((entry, _device_settings(file, entry)) for entry in file.devices()),
@@ -54,6 +54,13 @@ def read_plan(path: Path) -> Plan:
     plan.api.check()
     file.check_sections()
     return plan
+
+
+def _site(path: Path) -> Site:
+    try:
+        return load_site(read_json(path, "gateway.planogram"))
+    except SiteError as error:
+        raise SettingsError(str(path), error.entry, error.value, error.expected) from None
 
 
 def _journal_in(state_dir: Path, journal: JournalSettings) -> JournalSettings:

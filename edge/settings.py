@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from edge.core.errors import SettingsError
-from edge.core.plain import PlainError, build
+from edge.core.plain import Matching, PlainError, Within, build
 
 T = TypeVar("T")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -24,7 +24,7 @@ WILDCARDS = ("0.0.0.0", "::")
 class DeviceEntry:
     """One ``[[device]]``: the position's id, the driver's kind, and the driver's own settings."""
 
-    id: str
+    id: Annotated[str, Matching(r"[a-z0-9-]{1,40}", "an id of the letters a-z, digits and '-', at most 40")]
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -44,7 +44,7 @@ class ApiSettings:
 
     host: str = "127.0.0.1"
     """Address to listen on; ``0.0.0.0`` or ``::`` for all of them."""
-    port: int = 8443
+    port: Annotated[int, Within(0, 65_535, "a port")] = 8443
     tls: bool | None = None
     """HTTPS with a certificate of the gateway's own CA. Default: unless ``host`` is loopback; elsewhere it must be."""
     names: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from devices.driver import Driver, Emit
 from edge.core.errors import DeviceError, GatewayError
 from edge.core.observation import DeviceState, DeviceStatus
+from edge.core.plain import PlainError
 
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 8.0  # a device that returns is served again within 10 s, however long it was gone
@@ -108,6 +109,8 @@ class Supervisor:
             cause = type(error).__name__
             detail = error.detail if isinstance(error, DeviceError) else str(error)
             detail = f"{detail}. {error.hint}"
+        except PlainError as error:
+            cause, detail = "settings", str(error)
         except Exception as error:  # noqa: BLE001 (see the module's docstring)
             self.crashes.append((device_id, f"{type(error).__name__}: {error}"))
             del self.crashes[:-100]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 from devices.beacon_ble import eddystone
@@ -18,6 +18,7 @@ from devices.beacon_ble.adverts import APPLE
 from devices.driver import DriverContext, DriverInfo, Emit
 from edge.core.errors import DeviceRefused, DeviceTimeout, LinkLost, SettingsError
 from edge.core.observation import DeviceState, DeviceStatus
+from edge.core.plain import Matching, Within
 
 if TYPE_CHECKING:
     from dbus_fast.aio import MessageBus
@@ -32,18 +33,19 @@ EDDYSTONE_UUID: Final = "0000feaa-0000-1000-8000-00805f9b34fb"
 
 @dataclass(frozen=True, slots=True)
 class GatewayBeaconSettings:
-    """What the gateway says of itself: ``uuid`` of the chain, ``major`` of the store, ``minor`` of the zone.
+    """What the gateway says of itself as an iBeacon."""
 
-    ``url``: the zone's page for shoppers, short enough for Eddystone (17 bytes behind the scheme), "" for none.
-    ``power_dbm``: level at 1 m, measured with the adapter in place.
-    """
-
-    uuid: str
-    major: int
-    minor: int
+    uuid: Annotated[str, Matching("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "a UUID")]
+    """Of the chain."""
+    major: Annotated[int, Within(0, 65_535)]
+    """Of the store."""
+    minor: Annotated[int, Within(0, 65_535)]
+    """Of the zone."""
     adapter: str = "hci0"
     url: str = ""
-    power_dbm: int = -59
+    """The zone's page for shoppers, short enough for Eddystone (17 bytes behind the scheme); empty: none."""
+    power_dbm: Annotated[int, Within(-100, 20, "dBm")] = -59
+    """Level at 1 m, measured with the adapter in place."""
 
 
 def ibeacon_data(settings: GatewayBeaconSettings) -> bytes:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from devices.beacon_ble.adverts import PATTERNS
 from devices.beacon_ble.hearing import BindKey, Hearing, bind_keys_of, resolver_of
@@ -20,6 +20,7 @@ from devices.driver import BeaconKey, DriverContext, DriverInfo, Emit
 from edge.core.errors import DeviceTimeout, LinkLost
 from edge.core.instant import US_PER_S
 from edge.core.observation import DeviceState, DeviceStatus
+from edge.core.plain import Within
 
 if TYPE_CHECKING:
     from bleak.backends.device import BLEDevice
@@ -33,16 +34,18 @@ STOP_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class BeaconBleSettings:
-    """``adapter`` as BlueZ names it, "" for the default; ``silence_s`` after which it counts as hung.
-
-    ``passive``: listen only (BlueZ 5.56 or newer with --experimental); saves the beacons' batteries.
-    """
+    """One local Bluetooth adapter."""
 
     adapter: str = ""
-    silence_s: float = SILENCE_S
+    """As BlueZ names it (hci0); empty: the default."""
+    silence_s: Annotated[float, Within(1, 3600, "seconds")] = SILENCE_S
+    """So long without any advertisement the adapter counts as hung and is started anew."""
     passive: bool = False
+    """Listen only (BlueZ 5.56 or newer with --experimental); saves the beacons' batteries."""
     eid_keys: tuple[BeaconKey, ...] = ()
+    """Own Eddystone-EID beacons: ``{ identity, key, exponent, time_s }``."""
     bind_keys: tuple[BindKey, ...] = ()
+    """BTHome sensors that seal what they say: ``{ address, key }``."""
 
 
 class BeaconBleDriver:

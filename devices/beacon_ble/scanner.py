@@ -13,15 +13,19 @@ from devices.driver import BeaconKey, DriverContext, DriverInfo, Emit
 from devices.sdp.driver import SdpDriver
 from devices.sdp.messages import AdvertHeard, Identity
 from devices.sdp.session import Taken
+from devices.transport.moniker import Link
 
 
 @dataclass(frozen=True, slots=True)
 class BleScannerSettings:
-    """``link``: a moniker such as serial:/dev/serial/by-id/… or tcp:HOST:PORT; keys of own beacons that hide."""
+    """One scanner MCU."""
 
-    link: str
+    link: Link
+    """Such as ``serial:/dev/serial/by-id/…`` or ``tcp:HOST:PORT``."""
     eid_keys: tuple[BeaconKey, ...] = ()
+    """Own Eddystone-EID beacons: ``{ identity, key, exponent, time_s }``."""
     bind_keys: tuple[BindKey, ...] = ()
+    """BTHome sensors that seal what they say: ``{ address, key }``."""
 
 
 class BleScannerDriver(SdpDriver):

@@ -11,14 +11,16 @@ from devices.driver import DriverContext, DriverInfo, Emit
 from devices.sdp.driver import SdpDriver
 from devices.sdp.messages import UNIT_NAMES, Identity, PixelFrame
 from devices.sdp.session import Taken
+from devices.transport.moniker import Link
 from edge.core.observation import Frames
 
 
 @dataclass(frozen=True, slots=True)
 class DoorArraySettings:
-    """``link``: a moniker such as serial:/dev/serial/by-id/…?baud=460800."""
+    """One door sensor."""
 
-    link: str
+    link: Link
+    """Such as ``serial:/dev/serial/by-id/…?baud=460800``."""
 
 
 class DoorArrayDriver(SdpDriver):

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -31,9 +32,11 @@ from devices.rfid_r200.codec import (
     error_text,
     read_notice,
 )
+from devices.transport.moniker import Link
 from devices.transport.stream import ByteStream
 from edge.core.errors import DeviceRefused, DeviceTimeout
 from edge.core.observation import DeviceIdentity, DeviceState, DeviceStatus, TagReads
+from edge.core.plain import OneOf, Within
 
 ANSWER_S = 0.5
 TRIES = 3  # the line has no flow control: an answer may be lost between notices
@@ -46,18 +49,19 @@ _HARDWARE, _SOFTWARE = 0, 1  # what GET_INFO asks for
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """moniker: ``serial:/dev/serial/by-id/…?baud=115200``. region: cn900, us, eu, cn800 or kr, "" keeps the module's.
+    """One serial UHF module."""
 
-    tx_power_dbm None keeps the module's. session: Gen2 session 0–3. batch_ms: how long reads are collected into one
-    observation. check_crc: drop tags whose own CRC-16 does not fit (the frame's 8-bit checksum alone is weak).
-    """
-
-    moniker: str
-    region: str = ""
-    tx_power_dbm: float | None = None
-    session: int | None = None
-    batch_ms: int = 100
+    moniker: Link
+    """Such as ``serial:/dev/serial/by-id/…?baud=115200``."""
+    region: Annotated[str, OneOf(("", *REGIONS))] = ""
+    """Of the radio; empty keeps the module's."""
+    tx_power_dbm: Annotated[float | None, Within(-20, 40, "dBm")] = None
+    """Transmit power; left out: the module's own."""
+    session: Annotated[int | None, Within(0, 3, "a Gen2 session")] = None
+    batch_ms: Annotated[int, Within(1, 250, "ms")] = 100
+    """So long reads are collected into one observation."""
     check_crc: bool = True
+    """Drop tags whose own CRC-16 does not fit (the frame's 8-bit checksum alone is weak)."""
 
 
 def tag_reads(device_id: str, now_us: int, notices: list[tuple[TagNotice, int]]) -> Iterator[TagReads]:

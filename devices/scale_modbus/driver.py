@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 from pymodbus import FramerType, ModbusException
@@ -25,7 +25,7 @@ from edge.core.observation import (
     DeviceState,
     DeviceStatus,
 )
-from edge.core.plain import PlainError
+from edge.core.plain import OneOf, Within
 
 ANSWER_S: Final = 0.5
 SILENCE_S: Final = 15.0
@@ -34,31 +34,27 @@ COUNT_MAX: Final = 2**23 - 2
 
 @dataclass(frozen=True, slots=True)
 class ScaleModbusSettings:
-    """``port``: a serial port by-id or by-path; ``unit``: Modbus address; ``profile``: model or file;
-    ``grams_per_division``: what one unit of the transmitter's value weighs (its decimal point is a setting of its own);
-    ``counts_per_g``: of the samples emitted, which the position's calibration repeats."""
+    """One Modbus RTU weight transmitter."""
 
     port: str
+    """Serial port by-id or by-path."""
     profile: str
-    unit: int = 1
-    baud: int = 9600
-    parity: str = "N"
-    stop_bits: int = 1
-    rate_hz: float = 10.0
-    grams_per_division: float = 1.0
-    counts_per_g: float = 1000.0
+    """A built-in model, or the path of a profile file."""
+    unit: Annotated[int, Within(1, 247, "a Modbus address")] = 1
+    baud: Annotated[int, Within(300, 4_000_000, "baud")] = 9600
+    parity: Annotated[str, OneOf(("N", "E", "O"))] = "N"
+    stop_bits: Annotated[int, Within(1, 2, "stop bits")] = 1
+    rate_hz: Annotated[float, Within(0.1, 50, "polls a second")] = 10.0
+    grams_per_division: Annotated[float, Within(1e-6, 1e6, "grams")] = 1.0
+    """What one unit of the transmitter's value weighs (its decimal point is a setting of its own)."""
+    counts_per_g: Annotated[float, Within(1e-3, 1e6, "counts a gram")] = 1000.0
+    """Of the samples emitted, which the position's calibration repeats."""
 
 
 class ScaleModbusDriver:
     """One transmitter. Implements Driver and Tareable."""
 
     def __init__(self, context: DriverContext, settings: ScaleModbusSettings) -> None:
-        if not 1 <= settings.unit <= 247:
-            raise PlainError("unit", settings.unit, "a Modbus address from 1 to 247")
-        if not 0.1 <= settings.rate_hz <= 50.0:
-            raise PlainError("rate_hz", settings.rate_hz, "0.1 to 50")
-        if settings.parity not in ("N", "E", "O"):
-            raise PlainError("parity", settings.parity, "N, E or O")
         self.context = context
         self.profile: Profile = load_profile(settings.profile)
         self._settings = settings

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 
 from devices.driver import DriverContext, DriverInfo, Emit
 from devices.scale_sics.codec import Decoder, Done, Line, NoWeight, Rejected, Said, Trouble, Weight, command
+from devices.transport.moniker import Link
 from devices.transport.stream import ByteStream
 from edge.core.errors import DeviceMisbehaved, DeviceRefused, DeviceTimeout, LinkLost
 from edge.core.observation import (
@@ -23,6 +24,7 @@ from edge.core.observation import (
     DeviceState,
     DeviceStatus,
 )
+from edge.core.plain import Within
 
 SILENCE_S: Final = 15.0
 ASK_AGAIN_S: Final = 3.0  # a scale that was switched off and on forgets SIR
@@ -34,11 +36,13 @@ _RAILS: Final = {Trouble.OVERLOAD: SATURATED_HIGH, Trouble.UNDERLOAD: SATURATED_
 
 @dataclass(frozen=True, slots=True)
 class ScaleSicsSettings:
-    """``link``: a moniker such as serial:/dev/serial/by-id/…?baud=9600; ``counts_per_g``: of the samples emitted, which
-    the position's calibration repeats (1000: milligrams, up to 8.3 kg; 100 for scales up to 83 kg)."""
+    """One MT-SICS scale."""
 
-    link: str
-    counts_per_g: float = MG_PER_G
+    link: Link
+    """Such as ``serial:/dev/serial/by-id/…?baud=9600``."""
+    counts_per_g: Annotated[float, Within(1e-3, 1e6, "counts a gram")] = MG_PER_G
+    """Of the samples emitted, which the position's calibration repeats (1000: milligrams, up to 8.3 kg; 100 for
+    scales up to 83 kg)."""
 
 
 class ScaleSicsDriver:

@@ -6,7 +6,7 @@ Counts stay raw: zero and span belong to the position and are the core's busines
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -14,18 +14,21 @@ from devices.driver import DriverContext, DriverInfo, Emit
 from devices.sdp.driver import SdpDriver
 from devices.sdp.messages import Data, ErrorReport, Identity, Message
 from devices.sdp.session import Taken
+from devices.transport.moniker import Link
 from edge.core.observation import NO_READING, SATURATED_HIGH, SATURATED_LOW, CellSamples
+from edge.core.plain import Within
 
 _NO_WEIGHT = frozenset((NO_READING, SATURATED_HIGH, SATURATED_LOW))
 
 
 @dataclass(frozen=True, slots=True)
 class ShelfMcuSettings:
-    """``link``: a moniker such as serial:/dev/serial/by-id/…?baud=115200; ``cells``: how many this position has (0:
-    as many as the hardware says)."""
+    """One shelf controller."""
 
-    link: str
-    cells: int = 0
+    link: Link
+    """Such as ``serial:/dev/serial/by-id/…?baud=115200``."""
+    cells: Annotated[int, Within(0, 16, "cells")] = 0
+    """How many this position has; 0: as many as the hardware says."""
 
 
 class ShelfMcuDriver(SdpDriver):

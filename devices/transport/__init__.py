@@ -1,6 +1,6 @@
 """Byte streams by moniker: serial:, tcp:, tls:, sim:, replay:."""
 
-from devices.transport.links import SCHEMES, SimLinks, open_stream
+from devices.transport.links import SimLinks, open_stream
 from devices.transport.recording import Tap
 from devices.transport.stream import ByteStream
 

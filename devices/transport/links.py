@@ -12,8 +12,6 @@ from devices.transport.stream import ByteStream
 from edge.core.errors import LinkLost
 from edge.core.plain import PlainError
 
-SCHEMES = ("serial", "tcp", "tls", "sim", "replay")
-
 
 @dataclass(frozen=True, slots=True)
 class SimLinks:
@@ -27,7 +25,6 @@ class SimLinks:
 
     async def open(self, moniker: Moniker) -> ByteStream:
         """Open a registered link; raises LinkLost naming what is registered."""
-        moniker.allow()
         way = self.ways.get(moniker.target)
         if way is None:
             raise LinkLost(moniker.text, f"no simulated link {moniker.target}; there are: {', '.join(self.ways)}")
@@ -44,6 +41,7 @@ async def open_stream(text: str, sim_links: SimLinks = NO_SIM_LINKS) -> ByteStre
     link cannot be opened.
     """
     moniker = parse_moniker(text)
+    moniker.check()
     tap = moniker.options.get("tap")
     plain = replace(moniker, options={name: value for name, value in moniker.options.items() if name != "tap"})
     stream = await _open(plain, sim_links)
@@ -67,6 +65,4 @@ async def _open(moniker: Moniker, sim_links: SimLinks) -> ByteStream:
         return await (open_tls if moniker.scheme == "tls" else open_tcp)(moniker)
     if moniker.scheme == "sim":
         return await sim_links.open(moniker)
-    if moniker.scheme == "replay":
-        return open_replay(moniker)
-    raise PlainError("moniker", moniker.text, f"one of the schemes {', '.join(SCHEMES)}")
+    return open_replay(moniker)

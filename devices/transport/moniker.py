@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
 from edge.core.plain import PlainError
+
+OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "serial": ("baud", "dtr", "wait"),
+    "tcp": (),
+    "tls": ("ca", "cert", "key", "pin", "name"),
+    "sim": (),
+    "replay": ("speed",),
+}
+"""The options of each scheme, besides ``tap`` which all have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +28,16 @@ class Moniker:
     target: str
     options: Mapping[str, str]
 
-    def allow(self, *names: str) -> None:
-        """Raise PlainError unless every option is one of `names`."""
+    def check(self) -> None:
+        """Raise PlainError for what can be known to be wrong without opening it: scheme, options, host and port."""
+        if self.scheme not in OPTIONS:
+            raise PlainError("moniker", self.text, f"one of the schemes {', '.join(OPTIONS)}")
+        known = (*OPTIONS[self.scheme], "tap")
         for name, value in self.options.items():
-            if name not in names:
-                known = ", ".join(names) if names else "no options"
-                raise PlainError(f"{self.text}: {name}", value, f"one of the options {known}")
+            if name not in known:
+                raise PlainError(f"{self.text}: {name}", value, f"one of the options {', '.join(known)}")
+        if self.scheme in ("tcp", "tls"):
+            self.host_port()
 
     def number(self, name: str, default: float, minimum: float, maximum: float) -> float:
         """A numeric option within bounds. Raises PlainError naming option, value and range."""
@@ -64,3 +78,22 @@ def parse_moniker(text: str) -> Moniker:
     if not colon or not target:
         raise PlainError("moniker", text, "SCHEME:TARGET, for example serial:/dev/serial/by-id/… or tcp:HOST:PORT")
     return Moniker(text, scheme, target, dict(parse_qsl(query, keep_blank_values=True)))
+
+
+class _LinkRule:
+    """A moniker that can be right, as a rule of settings."""
+
+    def fault(self, value: str) -> str:
+        """See `edge.core.plain.Rule`."""
+        try:
+            parse_moniker(value).check()
+        except PlainError as error:
+            return error.expected
+        return ""
+
+    def __str__(self) -> str:
+        return "a moniker"
+
+
+Link = Annotated[str, _LinkRule()]
+"""The type of a setting that names a link: what cannot be right is refused when the settings are read."""

@@ -109,7 +109,6 @@ def read_recording(path: Path) -> Iterator[Record]:
 
 def open_replay(moniker: Moniker) -> ReplayStream:
     """Open a recording. Option ``speed``: 1 as recorded (default), 10 ten times faster, 0 without waiting."""
-    moniker.allow("speed")
     path = Path(moniker.target)
     if not path.is_file():
         raise LinkLost(moniker.text, f"no recording {path}; expected a file written by a tap")

@@ -25,7 +25,6 @@ _UDEV_DIRECTORIES = ("/dev/serial/by-id/", "/dev/serial/by-path/")
 
 async def open_serial(moniker: Moniker) -> SerialStream:
     """Open, lock and configure the port. Raises LinkLost naming the path, the cause and the ports that exist."""
-    moniker.allow("baud", "dtr", "wait")
     baud = int(moniker.number("baud", 115_200, MIN_BAUD, MAX_BAUD))
     dtr = moniker.switch("dtr", True)
     by_udev = moniker.target.startswith(_UDEV_DIRECTORIES)

@@ -30,13 +30,11 @@ READ_BUFFER_BYTES = 1 << 20
 
 async def open_tcp(moniker: Moniker) -> TcpStream:
     """Connect. Raises LinkLost with the cause (refused, no answer, unknown name)."""
-    moniker.allow()
     return await _connect(moniker, None, None)
 
 
 async def open_tls(moniker: Moniker) -> TcpStream:
     """Connect and shake hands. Raises LinkLost, or DeviceRefused where a certificate is not accepted."""
-    moniker.allow("ca", "cert", "key", "pin", "name")
     pin = moniker.options.get("pin", "").lower().replace(":", "")
     if pin and (len(pin) != 64 or not set(pin) <= set("0123456789abcdef")):
         raise PlainError(f"{moniker.text}: pin", pin, "64 hex digits (SHA-256 of the certificate)")

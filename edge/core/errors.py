@@ -35,7 +35,7 @@ class GatewayError(Exception):
 class SettingsError(GatewayError):
     """A settings file that cannot be used: names the file, the key, the value and what is expected."""
 
-    hint = "Correct the named key in the settings file and start again."
+    hint = "Correct the named key in that file and start again."
 
     def __init__(self, file: str, key: str, value: object, expected: str) -> None:
         self.file, self.key, self.value, self.expected = file, key, value, expected

@@ -20,7 +20,7 @@ from edge.core.plain import PlainError, build
 
 _ID = re.compile(r"[a-z0-9-]+\Z")
 _SGLN = re.compile(r"urn:epc:id:sgln:\d{6,12}\.\d{0,6}\.[0-9A-Za-z!%-?_]{1,20}\Z")
-_HOUR = re.compile(r"([01]\d|2[0-4]):[0-5]\d\Z")
+_HOUR = re.compile(r"(([01]\d|2[0-3]):[0-5]\d|24:00)\Z")
 INWARD = ("+x", "-x", "+y", "-y")
 
 

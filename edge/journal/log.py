@@ -14,11 +14,13 @@ import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from edge.core.errors import JournalCorrupt, JournalError, JournalFull
 from edge.core.fact import Fact, FactClass, JsonValue, StoredFact, fact_types, pack
 from edge.core.facts import Gap
 from edge.core.instant import Instant, TimeQuality
+from edge.core.plain import OneOf, Within
 from edge.core.ports import Commit
 from edge.journal.schema import QUALITIES
 from edge.journal.store import Batch, FactRow, Store, damage_mark, quarantine
@@ -35,13 +37,21 @@ class JournalSettings:
     """Lanes, retention and quota of the journal."""
 
     path: str = "var/journal.db"
-    quota_mib: int = 2048
-    urgent_delay_s: float = 0.01
-    telemetry_delay_s: float = 5.0
-    telemetry_rows: int = 500
-    keep_acked_rows: int = 10_000
-    pending_limit: int = 200_000
-    synchronous: str = "FULL"
+    """The file's name; it lies in ``gateway.state_dir``, whatever folder stands before it."""
+    quota_mib: Annotated[int, Within(1, 1_048_576, "MiB")] = 2048
+    """So large the file may grow before telemetry makes room (told in a Gap fact); at most a quarter of the disk."""
+    urgent_delay_s: Annotated[float, Within(0, 1, "seconds")] = 0.01
+    """So long an urgent fact (stock, reorder, alarm, audit) waits for others to be committed with."""
+    telemetry_delay_s: Annotated[float, Within(0, 3600, "seconds")] = 5.0
+    """So long telemetry waits; a power cut loses at most this much of it, and never an acknowledged fact."""
+    telemetry_rows: Annotated[int, Within(1, 100_000, "rows")] = 500
+    """So many waiting rows are committed at once, whatever their age."""
+    keep_acked_rows: Annotated[int, Within(0, 10_000_000, "rows")] = 10_000
+    """So many facts that the platform has stay here, for the console and for replay."""
+    pending_limit: Annotated[int, Within(1000, 10_000_000, "rows")] = 200_000
+    """So many rows may wait for a disk that refuses them; what would be more is refused, and said so."""
+    synchronous: Annotated[str, OneOf(("FULL", "EXTRA"))] = "FULL"
+    """SQLite's PRAGMA; less than FULL loses acknowledged facts in a power cut and is not offered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 from edge.core.errors import SettingsError
+from edge.core.plain import Within
 
 
 class Follow(StrEnum):
@@ -32,15 +34,13 @@ class UpdateSettings:
     """What the updater has seen signed; the gateway's own process must not be able to write here."""
     follow: Follow = Follow.PLATFORM
     """platform, latest or nobody: whose wish is carried out without a person."""
-    gate_s: float = 600.0
+    gate_s: Annotated[float, Within(10, 86_400, "seconds")] = 600.0
     """A new release is judged for so long before it counts as good."""
 
     def check(self, file: Path) -> None:
         """Raises SettingsError."""
         if self.url and not self.url.startswith(("https://", "http://", "file://")):
             raise SettingsError(str(file), "updates.url", self.url, "https://…, http://… or file://…")
-        if not 10 <= self.gate_s <= 86_400:
-            raise SettingsError(str(file), "updates.gate_s", self.gate_s, "seconds from 10 to 86400")
 
 
 @dataclass(frozen=True, slots=True)

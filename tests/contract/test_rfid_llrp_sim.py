@@ -325,8 +325,6 @@ def test_error_answers_reach_the_technician(request_type):
         (Settings("sim:r", antennas=(3,)), "antennas = 3: expected a port from 1 to 2"),
         (Settings("sim:r", tx_power_dbm=5.0), "tx_power_dbm = 5.0: expected 10 to"),
         (Settings("sim:r", mode=77), "mode = 77: expected one of"),
-        (Settings("sim:r", session=4), "session = 4: expected 0 to 3"),
-        (Settings("sim:r", tx_power_by_antenna_dbm={"one": 20.0}), "tx_power_by_antenna_dbm = 'one'"),
         (
             Settings("sim:r", identity="00:16:25:00:00:01"),
             "reader 0016251125d6 answers at sim:r; expected 001625000001",

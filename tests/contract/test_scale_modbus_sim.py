@@ -14,7 +14,7 @@ from devices.scale_modbus.driver import INFO, ScaleModbusSettings
 from devices.scale_modbus.profile import load_profile, read_registers
 from edge.core.errors import DeviceMisbehaved, DeviceTimeout, LinkLost
 from edge.core.observation import CellSamples, DeviceIdentity, DeviceState, DeviceStatus
-from edge.core.plain import PlainError
+from edge.core.plain import PlainError, build
 from firmware_sim.platform import Platform, PlatformTraits
 from firmware_sim.scale_modbus import ModbusScale, RegisterMap, Value
 from firmware_sim.stream import PtyStream
@@ -78,10 +78,9 @@ def test_profiles_that_cannot_be_used(tmp_path) -> None:
         bad.write_text(text.replace(old, new, 1))
         with pytest.raises(PlainError, match=words_):
             load_profile(str(bad))
-    for key, value in (("unit", 0), ("rate_hz", 0.0), ("parity", "X")):
-        context = DriverContext("scale-a", lambda: 0, lambda _m: None)
-        with pytest.raises(PlainError, match=key):
-            INFO.open(context, ScaleModbusSettings("p", "tuna_id551", **{key: value}))
+    for key, value in (("unit", 0), ("rate_hz", 0.0), ("parity", "X"), ("stop_bits", 3), ("baud", 1)):
+        with pytest.raises(PlainError, match=f"{key} = {value!r}: expected"):
+            build(ScaleModbusSettings, {"port": "p", "profile": "tuna_id551", key: value})
 
 
 @contextlib.asynccontextmanager

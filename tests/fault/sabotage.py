@@ -40,8 +40,8 @@ SABOTAGES = (
     Sabotage(
         "synchronous = NORMAL",
         "edge/journal/log.py",
-        'synchronous: str = "FULL"',
-        'synchronous: str = "NORMAL"',
+        'OneOf(("FULL", "EXTRA"))] = "FULL"',
+        'OneOf(("FULL", "EXTRA"))] = "NORMAL"',
         ("journal", "--only", "power_cuts", "--count", "3"),
     ),
     Sabotage(

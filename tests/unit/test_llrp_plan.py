@@ -92,9 +92,7 @@ def test_input_of_a_trigger_is_enabled():
         (Settings("x", tx_power_dbm=20.0), Capabilities(), "no value: the reader has none"),
         (Settings("x", tx_power_by_antenna_dbm={"9": 20.0}), READER, "antennas = 9"),
         (Settings("x", mode=7), READER, "mode = 7: expected one of 0, 1002"),
-        (Settings("x", tags_a_report=0), READER, "tags_a_report = 0"),
         (Settings("x", trigger=GpiTrigger(3)), READER, "trigger.port = 3: expected an input from 1 to 2"),
-        (Settings("x", trigger=GpiTrigger(1, seconds=0)), READER, "trigger.seconds = 0"),
     ],
 )
 def test_what_the_reader_does_not_offer_is_named(settings, capabilities, words):
@@ -116,3 +114,27 @@ def test_settings_as_a_technician_writes_them():
     assert settings.trigger == GpiTrigger(1)
     with pytest.raises(PlainError, match="tx_power = 30: expected one of the keys antennas"):
         build(Settings, {"moniker": "x", "tx_power": 30})
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({"session": 4}, "session = 4: expected a Gen2 session from 0 to 3"),
+        ({"tags_a_report": 0}, "tags_a_report = 0: expected tags from 1 to 10000"),
+        ({"batch_ms": 0}, "batch_ms = 0: expected ms from 1 to 250"),
+        ({"antennas": [1, 0]}, "antennas[1] = 0: expected an antenna port from 1 to 255"),
+        (
+            {"tx_power_by_antenna_dbm": {"one": 20.0}},
+            "tx_power_by_antenna_dbm = 'one': expected an antenna port from 1",
+        ),
+        ({"tx_power_by_antenna_dbm": {"1": 99.0}}, "tx_power_by_antenna_dbm.1 = 99.0: expected dBm from -20 to 40"),
+        ({"trigger": {"port": 1, "seconds": 0}}, "trigger.seconds = 0: expected seconds from 1 to 86400"),
+        ({"open_hours": {"off_s": -5}}, "open_hours.off_s = -5: expected seconds from 0"),
+        ({"identity": "my reader"}, "identity = 'my reader': expected hex digits"),
+        ({"moniker": "tcp:10.0.0.5"}, "moniker = 'tcp:10.0.0.5': expected tcp:HOST:PORT with a port from 1 to 65535"),
+    ],
+)
+def test_what_no_reader_could_do_is_refused_before_any_is_asked(written, words):
+    with pytest.raises(PlainError) as caught:
+        build(Settings, {"moniker": "tcp:10.0.0.5:5084"} | written)
+    assert words in str(caught.value)

@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 
+from cloud_bridge.settings import UplinkSettings
+from devices.beacon_ble.advertising import GatewayBeaconSettings
+from devices.beacon_ble.driver import BeaconBleSettings
+from devices.rfid_llrp.settings import Settings as ReaderSettings
+from devices.rfid_r200.driver import Settings as R200Settings
+from devices.shelf_mcu.driver import ShelfMcuSettings
 from edge.core.errors import SettingsError, SiteError
-from edge.core.plain import PlainError, build
+from edge.core.plain import PlainError, build, describe
 from edge.core.site import load_site
+from edge.journal import JournalSettings
 from edge.settings import ApiSettings, GatewaySettings, SettingsFile
+from edge.updates.settings import UpdateSettings
 
 LANE = {"id": "l", "shelf": "shelf-1", "cells": [{"device": "m", "cell": 0}]}
 STORE = {
@@ -58,6 +66,7 @@ def test_a_good_planogram_gives_its_look_ups() -> None:
         ({"store": STORE | {"timezone": "Mars/Base"}}, "store.timezone = 'Mars/Base': expected an IANA time zone"),
         ({"store": STORE | {"sgln": "123"}}, "store.sgln = '123': expected an SGLN URN"),
         ({"store": STORE | {"hours": [["9", "21:00"]] * 7}}, "seven pairs"),
+        ({"store": STORE | {"hours": [["09:00", "24:30"]] * 7}}, "seven pairs"),
         ({"store": {"id": "x"}}, "expected also 'tenant'"),
         ({"doors": [{"device": "d", "inward": "north"}]}, "one of +x, -x, +y, -y"),
         ({"lanes": [{"id": "l", "shelf": "shelf-1", "cells": []}]}, "at least one cell"),
@@ -96,6 +105,8 @@ def test_sections_become_dataclasses(tmp_path: Path) -> None:
         ('[gateway]\nplanogram = 3\n', "gateway.planogram = 3: expected a text"),
         ("[gateway]\n", "gateway = {}: expected also 'planogram'"),
         ('[gateway]\nplanogram = "x"\n[api]\nport = "high"\n', "api.port = 'high': expected a whole number"),
+        ('[gateway]\nplanogram = "x"\n[api]\nport = 99999\n', "api.port = 99999: expected a port from 0 to 65535"),
+        ('[gateway]\nplanogram = "x"\n[[device]]\nid = "My Shelf"\nkind = "k"\n', "device[0].id = 'My Shelf': expected an id"),
         ('[gateway]\nplanogram = "x"\n[apis]\n', "apis = '…': expected one of the sections"),
         ('[gateway]\nplanogram = "x"\n[[device]]\nid = "a"\nkind = "k"\n[[device]]\nid = "a"\nkind = "k"\n', "only once"),
         ('device = 3\n[gateway]\nplanogram = "x"\n', "expected entries written as [[device]]"),
@@ -155,3 +166,40 @@ def test_plain_errors_name_the_place(value: dict[str, Any], key: str) -> None:
     with pytest.raises(PlainError) as caught:
         build(Outer, value)
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("row_type", "value", "words"),
+    [
+        (JournalSettings, {"quota_mib": -5}, "journal.quota_mib = -5: expected MiB from 1 to 1048576"),
+        (JournalSettings, {"telemetry_delay_s": float("nan")}, "journal.telemetry_delay_s = nan: expected seconds from 0"),
+        (JournalSettings, {"synchronous": "NORMAL"}, "journal.synchronous = 'NORMAL': expected one of FULL, EXTRA"),
+        (UplinkSettings, {"hosts": ["broker:1883"]}, "uplink.hosts[0] = 'broker:1883': expected an address such as mqtts"),
+        (UplinkSettings, {"keepalive_s": 0}, "uplink.keepalive_s = 0: expected seconds from 1 to 3600"),
+        (UplinkSettings, {"platform_keys": {"p": "abc"}}, "uplink.platform_keys.p = 'abc': expected base64 of 32 bytes"),
+        (UpdateSettings, {"gate_s": 1}, "updates.gate_s = 1.0: expected seconds from 10 to 86400"),
+        (BeaconBleSettings, {"silence_s": 0}, "ble.silence_s = 0.0: expected seconds from 1"),
+        (GatewayBeaconSettings, {"uuid": "x", "major": 1, "minor": 1}, "beacon.uuid = 'x': expected a UUID"),
+        (ShelfMcuSettings, {"link": "usb:7"}, "shelf.link = 'usb:7': expected one of the schemes serial, tcp, tls"),
+        (ShelfMcuSettings, {"link": "serial:/dev/x?bauds=9"}, "expected one of the options baud, dtr, wait, tap"),
+        (R200Settings, {"moniker": "serial:/dev/x", "region": "jp"}, "expected one of (empty), cn900, us, eu, cn800, kr"),
+    ],
+)  # fmt: skip
+def test_a_number_or_word_out_of_range_is_named_with_its_path(row_type: type[Any], value: Any, words: str) -> None:
+    place = words.partition(".")[0] if words.partition(" ")[0].count(".") else "device"
+    with pytest.raises(PlainError) as caught:
+        build(row_type, value, place)
+    assert words in str(caught.value)
+
+
+def test_a_form_is_told_type_and_rule_of_each_field() -> None:
+    rows = {row.name: row for row in describe(JournalSettings)}
+    assert (rows["quota_mib"].type, rows["quota_mib"].rule) == ("int", "MiB from 1 to 1048576")
+    assert (rows["path"].type, rows["path"].rule, rows["path"].default) == ("str", "", "var/journal.db")
+    power = {row.name: row for row in describe(ReaderSettings)}["tx_power_dbm"]
+    assert (power.type, power.rule, power.required, power.default) == (
+        "float | None",
+        "dBm from -20 to 40",
+        False,
+        None,
+    )

@@ -12,6 +12,7 @@ import pytest
 from devices.driver import Emit
 from edge.core.errors import LinkLost
 from edge.core.observation import DeviceState, DeviceStatus, Observation
+from edge.core.plain import PlainError
 from edge.supervisor import MAX_BACKOFF_S, Supervised, Supervisor
 from tests.virtual_time import run_virtual
 
@@ -67,6 +68,7 @@ def test_a_long_run_resets_the_back_off() -> None:
     [
         (lambda: LinkLost("d", "no cable"), "LinkLost", "no cable. Check the cable"),
         (lambda: KeyError("x"), "crashed", "KeyError: 'x'"),
+        (lambda: PlainError("profile", "acme", "a model"), "settings", "profile = 'acme': expected a model"),
         (None, "ended", "should run until it fails"),
     ],
 )

@@ -306,7 +306,7 @@ def test_sim_links():
         ("tcp:host", "HOST:PORT"),
         ("tcp:host:70000", "1 to 65535"),
         ("tcp:::1:5084", "HOST:PORT"),
-        ("tcp:host:1?baud=9600", "no options"),
+        ("tcp:host:1?baud=9600", "one of the options tap"),
         ("serial:/dev/x?speed=3", "baud, dtr, wait"),
         ("serial:/dev/x?baud=fast", "300 to"),
         ("serial:/dev/x?dtr=maybe", "on or off"),

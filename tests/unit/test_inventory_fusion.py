@@ -57,6 +57,20 @@ def test_tags_alone_count_exactly() -> None:
     assert document["shelves"][0]["confidence"] > 0.98  # type: ignore[index,call-overload]
 
 
+def test_passing_doubts_of_many_tags_take_nothing_from_a_shelf_without_a_scale() -> None:
+    inventory = Inventory(site())
+    inventory.handle_all([tag(0, f"e{i}", SOCKS, "b") for i in range(12)], at(0))
+    run(inventory, 0, 600)
+    fading = [tag(600, f"e{i}", SOCKS, "b", 0.96) for i in range(11)] + [tag(600, "e11", SOCKS, "b", 0.6)]
+    inventory.handle_all(fading, at(600))
+    pair = inventory.fusion.pair("b", SOCKS)
+    likely = inventory.fusion.distribution(pair, 600_000_000)
+    assert likely[11] > likely[12] > 0.4 * likely[11]
+    assert count(inventory, SOCKS, "b") == 12
+    inventory.handle_all([tag(610, f"e{i}", SOCKS, "b", 0.2) for i in range(3)], at(610))
+    assert count(inventory, SOCKS, "b") < 12  # that much doubt at once is believed
+
+
 def test_arrivals_in_one_batch_are_one_fact() -> None:
     inventory = Inventory(site())
     out = inventory.handle_all([tag(0, f"e{i}", SHIRT, "a") for i in range(20)], at(0))

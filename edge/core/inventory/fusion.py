@@ -418,8 +418,8 @@ class Fusion:
 
     def estimate(self, pair: Pair, now_us: int) -> Estimate:
         """The numbers of one pair."""
-        previous = pair.published.on_hand if pair.published else None
-        return estimate(self.distribution(pair, now_us), previous)
+        tags_alone = pair.offset == CERTAIN and not self.weighed(pair.shelf, pair.gtin)
+        return estimate(self.distribution(pair, now_us), pair, tags_alone=tags_alone)
 
     def _strangers(self, pair: Pair) -> Strangers:
         """Tagged items believed on the shelf that do not belong there, by what they add to the lane of this pair."""

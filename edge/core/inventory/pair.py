@@ -37,6 +37,8 @@ SETTLED_ODDS = 1e-3
 STRANGERS_MOST = 4
 MOVED_MOST = 3
 WHY_KEPT = 6
+NEARLY_EQUAL = 0.9
+TAGS_SHARE = 0.4  # of the likeliest number's probability: from here on the tags' own, greater number is published
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +269,19 @@ class Pair:
         return weighted(out, likelihood)
 
 
-def estimate(pmf: Pmf, previous: int | None) -> Estimate:
-    """The numbers to publish. Of two nearly equal values the one already published stays: it must not flicker."""
+def estimate(pmf: Pmf, pair: Pair, *, tags_alone: bool) -> Estimate:
+    """The numbers to publish. Of two nearly equal ones the one already published stays: it must not flicker.
+
+    Where only tags speak, fewer than they say must be far likelier: fading raises the small doubts of many tags
+    together, they add up to "one of them is gone", and nearly all of them pass.
+    """
     if len(pmf) == 1:
         ((on_hand, confidence),) = pmf.items()
         return Estimate(on_hand, on_hand, on_hand, confidence)
-    on_hand = mode(pmf)
-    if previous is not None and previous != on_hand and pmf.get(previous, 0.0) >= 0.9 * pmf[on_hand]:
-        on_hand = previous
+    on_hand, favoured, least_share = mode(pmf), pair.published.on_hand if pair.published else None, NEARLY_EQUAL
+    if tags_alone and on_hand < pair.tags:
+        favoured, least_share = pair.tags, TAGS_SHARE
+    if favoured is not None and favoured != on_hand and pmf.get(favoured, 0.0) >= least_share * pmf[on_hand]:
+        on_hand = favoured
     low, high = quantiles(pmf, (0.05, 0.95))
     return Estimate(on_hand, min(low, on_hand), max(high, on_hand), pmf.get(on_hand, 0.0))

@@ -3,7 +3,7 @@
 Observations arrive much as a gateway would get them: every advertisement and every crossing by itself, when it
 happens; tag reads a reader and second (the engine judges tags once a second, however the reads were cut up); samples
 a controller and second, which tells a change of weight up to a second later than live. The engine's own deadlines are
-kept in between. The door's crossings come from the world (the network is judged elsewhere). The same seed gives the
+kept to the second, so that zones, too, are told a little later than live. The door's crossings come from the world (the network is judged elsewhere). The same seed gives the
 same trace, whatever PYTHONHASHSEED.
 """
 

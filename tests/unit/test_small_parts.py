@@ -201,7 +201,8 @@ def proximity() -> Proximity:
 def hear(part: Proximity, seconds: float, front_dbm: int, back_dbm: int) -> list[Any]:
     beacon = load_site(site()).beacons[0].key
     signals = part.heard(Advert("ear-1", 0, beacon, front_dbm), at(seconds))
-    return signals + part.heard(Advert("ear-2", 0, beacon, back_dbm), at(seconds))
+    signals += part.heard(Advert("ear-2", 0, beacon, back_dbm), at(seconds))
+    return signals + part.tick(at(seconds + 0.2))
 
 
 def test_an_asset_enters_moves_and_leaves_without_flapping() -> None:
@@ -210,7 +211,7 @@ def test_an_asset_enters_moves_and_leaves_without_flapping() -> None:
     for second in range(60):
         facts += [s for s in hear(part, second, -60, -75) if isinstance(s, Fact)]
     for second in range(60, 120):
-        wobble = 3 if second % 2 else -3
+        wobble = 2 if second % 2 else -2
         facts += [s for s in hear(part, second, -68 + wobble, -68 - wobble) if isinstance(s, Fact)]
     for second in range(120, 140):
         facts += [s for s in hear(part, second, -80, -60) if isinstance(s, Fact)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.core.proximity.floor import CELLS_MAX, MODES, Floor, make_floor
+from edge.core.proximity.floor import CELLS_MAX, MODES, Columns, Floor, make_floor
 from edge.core.proximity.zones import Track, ZoneModel
 from edge.core.site import load_site
 from tests.accuracy.zone import judge
@@ -17,6 +17,13 @@ EARS = [{"device": f"e-{i}", "zone": f"z-{i}", "x_m": 10.0 * i, "y_m": 0.0} for 
 
 def floor(ears: list[dict[str, object]] = EARS) -> Floor:
     return make_floor(load_site(site(zones=ZONES, scanners=ears)))
+
+
+def walked(plan: Floor, belief: Columns, steps: int) -> Columns:
+    """Beside a beacon that does not walk."""
+    there, unmoved = plan.walk(np.array([belief, belief]), np.array([steps, 0]))
+    assert np.array_equal(unmoved, belief)
+    return there
 
 
 @pytest.mark.parametrize("seed", [11, 12])
@@ -34,13 +41,13 @@ def test_who_walks_goes_on_for_a_while_and_stays_on_the_floor() -> None:
     start = int(np.abs(plan.log10_m[0] - plan.log10_m[0].min()).argmin())  # below the first scanner
     belief[1, start] = 1.0  # walks in the direction of the second
     before = plan.chances(belief)
-    after = plan.chances(plan.walk(belief, 12))
+    after = plan.chances(walked(plan, belief, 12))
     assert plan.zones[int(before.argmax())] == "z-0"
     assert after[plan.zones.index("z-1")] > 0.3  # 6 s at 1.2 m/s: 7 of 10 m
     assert 0.5 < after.sum() <= 1.0 + 1e-5
     resting = np.zeros_like(belief)
     resting[0, start] = 1.0
-    assert plan.chances(plan.walk(resting, 4))[plan.zones.index("z-0")] > 0.9
+    assert plan.chances(walked(plan, resting, 4))[plan.zones.index("z-0")] > 0.9
 
 
 def test_large_floors_have_larger_cells_and_floors_without_positions_have_zones() -> None:
@@ -67,8 +74,8 @@ def test_a_deaf_ear_is_learned() -> None:
             levels = -59 - 26 * np.log10(metres) - deaf_db + rng.normal(0, 4, 3)
             for index, level in enumerate(levels):
                 if level > -95 and model.hear(track, f"e-{index}", round(level), now_us):
-                    found = model.update(track, now_us)
-                    said += [found[0]] if found else []
+                    (found,) = model.update([track], now_us)
+                    said += [zone for zone, _ in found]
         return said
 
     tracks = [Track() for _ in range(3)]
@@ -77,3 +84,32 @@ def test_a_deaf_ear_is_learned() -> None:
             heard_at(10.0 * index + rng.uniform(-2, 2), 60, track, 60 * minute)
     said = heard_at(6.6, 60, Track(), 400)
     assert said.count("z-1") > 0.9 * len(said)
+
+
+def test_beacons_weighed_together_are_believed_where_each_would_be_alone() -> None:
+    """Three beacons of different pace, two of them taught from; together, one by one, and a packet told late."""
+    plan = load_site(site(zones=ZONES, scanners=EARS))
+
+    def play(together_us: int) -> list[list[tuple[str, float]]]:
+        model, rng = ZoneModel(plan), np.random.default_rng(6)
+        tracks = [Track(is_mounted=True, home="z-0"), Track(), Track()]
+        said: list[list[tuple[str, float]]] = [[], [], []]
+        weighed_us = 0
+        for now_us in range(0, 20_000_000, 50_000):
+            for beacon, every_us in enumerate((200_000, 150_000, 1_000_000)):
+                if now_us % every_us == 0:
+                    for ear in range(3):
+                        dbm = round(-60 - 8 * abs(ear - beacon) + float(rng.normal(0, 3)))
+                        model.hear(tracks[beacon], f"e-{ear}", dbm, now_us)
+            if now_us - weighed_us >= together_us:
+                weighed_us = now_us
+                for chosen in [tracks] if together_us else [[track] for track in tracks]:
+                    for track, found in zip(chosen, model.update(chosen, now_us), strict=True):
+                        said[tracks.index(track)] += found
+        return said
+
+    at_once, later = play(0), play(2_000_000)
+    for once, late in zip(at_once, later, strict=True):
+        assert len(late) >= 8
+        assert [zone for zone, _ in late] == [zone for zone, _ in once[: len(late)]]
+        assert [p for _, p in late] == pytest.approx([p for _, p in once[: len(late)]], abs=0.02)

@@ -26,7 +26,7 @@ from edge.core.presence.places import NOWHERE, Places, home_table
 from edge.core.presence.scorer import Scorer, WindowScorer
 from edge.core.presence.strangers import Strangers
 from edge.core.presence.table import TagTable
-from edge.core.presence.tracks import K, Motion, Tracks, Verdicts
+from edge.core.presence.tracks import REST_US, K, Motion, Tracks, Verdicts
 from edge.core.site import AntennaRole, Site
 
 FOLD_US = 140 * US_PER_MS  # reads wait no longer than this where there are many (drivers have batched 100 ms) …
@@ -35,7 +35,7 @@ JUDGE_US = US_PER_S  # … and than this where there are few
 ASLEEP_US = 10 * US_PER_S  # nobody called for so long: nothing was heard because nobody listened
 COHORTS = 4  # large stocks are judged a quarter at a time
 LARGE_STOCK = 4096
-HEALTH_EVERY = 2  # small stocks: antennas and misplaced items are looked at in every second judgement
+TOGETHER_EVERY = 3  # small stocks: resting tags, antennas and misplaced items are looked at in every third judgement
 STALE_US = 30 * US_PER_S  # sightings that a reader held back for longer say nothing of now
 HEALTH_DWELL_US = 10 * US_PER_S  # an antenna must be silent for so long before anybody is told
 UNHEARD_US = 60 * US_PER_S
@@ -95,7 +95,7 @@ class Presence:
         self._pending_rows = 0
         self._pending_since_us = 0
         self._judged_us: int | None = None
-        self._cohort = 0
+        self._turn = 0
         self._aged_us: int | None = None
         self._unhealthy: dict[int, str] = {}
         self._blind_since_us = np.zeros(len(self._places), np.int64)
@@ -243,14 +243,20 @@ class Presence:
         if elapsed_us > ASLEEP_US:
             tracks.slept(elapsed_us, now_us)
         large = n_rows > LARGE_STOCK
-        self._cohort = (self._cohort + 1) % COHORTS
-        if self._cohort % (COHORTS if large else HEALTH_EVERY) == 0:
+        turns = COHORTS if large else TOGETHER_EVERY
+        self._turn = (self._turn + 1) % turns
+        if self._turn == 0:
             said = tracks.said[:n_rows]
             self._activity.update(now_us, np.bincount(said[said >= 0], minlength=len(self._places)))
-            tracks.usual.settle(elapsed_us * (COHORTS if large else HEALTH_EVERY) / US_PER_S)
+            tracks.usual.settle(elapsed_us * turns / US_PER_S)
             yield from self._sources_changed(now_us)
             yield from self._look_misplaced(now_us)
-        rows = tracks.due(n_rows, now_us, slice(self._cohort, None, COHORTS) if large else slice(None))
+        if large:
+            rows = tracks.due(n_rows, now_us - REST_US, slice(self._turn, None, COHORTS))
+        elif self._turn == 0:  # few tags cost less than the calls: all that rest are looked at together
+            rows = tracks.due(n_rows, now_us, slice(None))
+        else:
+            rows = tracks.restless(n_rows, now_us)
         if len(rows):
             verdicts = tracks.step(rows, now_us, self._activity.blind, self._activity.log_activity)
             yield from self._settle(verdicts, now_us)

@@ -51,9 +51,10 @@ BLIND_SURE = 0.95  # what a tag of a blind place needs to move
 EXIT_BONUS = np.float32(2)  # nats a step: who is read best at the exit is on the way out, and walks fast
 EXIT_GONE_US, EXIT_SURE = 10 * US_PER_S, 0.95  # silent for so long after the exit: outside
 REST_US = 3 * US_PER_S
+RESTLESS_US = 300 * US_PER_S  # who is undecided for longer is looked at as often as those that rest
 SETTLED = 0.98
 ELSEWHERE_DB = np.float32(8)
-COLUMNS = ("stepped_us", "read_us", "heard_us", "stay_us", "guarded_us", "gap_s", "told")
+COLUMNS = ("stepped_us", "read_us", "heard_us", "stay_us", "sure_us", "guarded_us", "gap_s", "told")
 FLAGS = ("news", "tracked", "settled", "product")
 GAP_FIRST_S = np.float32(4.0)
 GAP_MEMORY_S = np.float32(300.0)
@@ -109,6 +110,7 @@ class Tracks:
         self.news = np.zeros(0, bool)
         self.tracked = np.zeros(0, bool)
         self.settled = np.zeros(0, bool)  # sure of its place, and nothing said otherwise since
+        self.sure_us = np.zeros(0, np.int64)  # when it was last settled, or believed to be somewhere else
         self.said = np.zeros(0, np.int32)  # place that was last believed
         self.product = np.zeros(0, np.int32)  # row of `homes`
         self.told = np.zeros(0, np.float32)  # probability of it that was last given out
@@ -141,7 +143,7 @@ class Tracks:
         self.reads.reshape(-1, K)[rows] = 0
         self.levels.reshape(-1, K)[rows] = 0
         self.stepped_us[rows] = now_us - US_PER_S
-        self.read_us[rows] = self.heard_us[rows] = self.stay_us[rows] = now_us
+        self.read_us[rows] = self.heard_us[rows] = self.stay_us[rows] = self.sure_us[rows] = now_us
         self.own.sums[rows] = 0
         self.gap_s[rows] = GAP_FIRST_S
         self.news[rows] = False
@@ -217,13 +219,22 @@ class Tracks:
 
     def slept(self, gap_us: int, now_us: int) -> None:
         """Nobody listened for so long: silence in that time says nothing."""
-        for column in (self.read_us, self.heard_us, self.stepped_us, self.stay_us):
+        for column in (self.read_us, self.heard_us, self.stepped_us, self.stay_us, self.sure_us):
             np.minimum(column + gap_us, now_us, out=column)
 
-    def due(self, n_rows: int, now_us: int, cohort: slice) -> Rows:
-        """Rows of a cohort with news, or silent and not yet gone; settled and silent ones rest for a while first."""
+    def restless(self, n_rows: int, now_us: int) -> Rows:
+        """Rows with news whose place has been unsure for a short time."""
+        undecided = self.news[:n_rows] & ~self.settled[:n_rows]
+        undecided &= self.sure_us[:n_rows] > now_us - RESTLESS_US
+        rows: Rows = undecided.nonzero()[0]
+        return rows
+
+    def due(self, n_rows: int, rested_us: int, cohort: slice) -> Rows:
+        """Rows of a cohort with news, or silent and not yet gone; of settled and silent ones, those not stepped since
+        `rested_us`.
+        """
         tracked, news = self.tracked[:n_rows][cohort], self.news[:n_rows][cohort]
-        rested = self.stepped_us[:n_rows][cohort] <= now_us - REST_US
+        rested = self.stepped_us[:n_rows][cohort] <= rested_us
         silent = rested & (self.said[:n_rows][cohort] != NOWHERE) & tracked
         news = news & (rested | ~self.settled[:n_rows][cohort])
         rows: Rows = (news | silent).nonzero()[0]
@@ -258,7 +269,9 @@ class Tracks:
             frozen = blind[said]
             needed[frozen] = np.where(place[frozen] == NOWHERE, np.inf, BLIND_SURE)
         is_said = place == said
-        self.settled[rows] = is_said & (verdicts.probability > SETTLED)
+        settled = is_said & (verdicts.probability > SETTLED)
+        self.settled[rows] = settled
+        self.sure_us[rows[settled]] = now_us
         changed = (~is_said & (verdicts.probability >= needed)).nonzero()[0]
         probability = np.where(is_said, verdicts.probability, 1 - verdicts.probability)
         probability[changed] = verdicts.probability[changed]
@@ -272,7 +285,7 @@ class Tracks:
         if len(changed):
             moved = rows[changed]
             self.said[moved] = place[changed]
-            self.stay_us[moved] = now_us
+            self.stay_us[moved] = self.sure_us[moved] = now_us
             self.guarded_us[moved] = 0
             self.told[moved] = probability[changed]
         self.told[rows[tell]] = probability[tell]

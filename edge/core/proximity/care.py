@@ -67,6 +67,8 @@ class Care:
 
     def tick(self, now: Instant) -> list[Signal]:
         """Zone beacons that fell silent."""
+        if self.deadline_us is None or now.mono_us < self.deadline_us:
+            return []
         signals: list[Signal] = []
         for beacon, last_us in self._last_us.items():
             if beacon not in self._silent and now.mono_us - last_us >= SILENT_US:

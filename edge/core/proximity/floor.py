@@ -53,25 +53,34 @@ class Floor:
         belief[0] = RESTING / n
         return belief
 
-    def walk(self, belief: Columns, steps: int) -> Columns:
-        """Let steps of half a second pass. Nobody walks through the outer wall: such belief is left out."""
-        for _ in range(steps):
-            belief = self._walk(belief) if self.is_placed else _mixed(belief)
-        return belief
+    def walk(self, beliefs: Columns, steps: NDArray[np.int64]) -> Columns:
+        """Let steps (beacons,) of half a second pass in (beacons, MODES, cells); those given may be overwritten.
 
-    def _walk(self, belief: Columns) -> Columns:
-        everywhere = np.zeros(belief.size + 1, np.float32)  # behind the wall is nothing
-        everywhere[:-1] = belief.reshape(-1)
-        moved = everywhere.take(self.source)
-        moved -= belief
+        Nobody walks through the outer wall: such belief is left out.
+        """
+        for step in range(int(np.maximum.reduce(steps))):
+            goes_on = steps > step
+            if np.count_nonzero(goes_on) == len(steps):
+                beliefs = self._walk(beliefs)
+            else:
+                beliefs[goes_on] = self._walk(beliefs[goes_on])
+        return beliefs
+
+    def _walk(self, beliefs: Columns) -> Columns:
+        if not self.is_placed:
+            return _mixed(beliefs)
+        everywhere = np.zeros((len(beliefs), self.source.size + 1), np.float32)  # behind the wall is nothing
+        everywhere[:, :-1] = beliefs.reshape(len(beliefs), -1)
+        moved = everywhere.take(self.source, axis=1)
+        moved -= beliefs
         moved *= self.share
-        moved += belief
+        moved += beliefs
         found: Columns = _CHANGES @ moved
         return found
 
-    def chances(self, belief: Columns) -> Columns:
-        """Probability of each zone."""
-        found: Columns = np.add.reduce(belief) @ self.zone_of_cell
+    def chances(self, beliefs: Columns) -> Columns:
+        """Probability of each zone; (..., MODES, cells) → (..., zones)."""
+        found: Columns = np.add.reduce(beliefs, axis=-2) @ self.zone_of_cell
         return found
 
 
@@ -91,9 +100,9 @@ def _changes() -> Columns:
 _CHANGES: Final = _changes()
 
 
-def _mixed(belief: Columns) -> Columns:
+def _mixed(beliefs: Columns) -> Columns:
     """Zones without places: who stays, stays; else any other zone is alike."""
-    found: Columns = belief * (1.0 - UNPLACED_MOVE) + belief.sum() / belief.size * UNPLACED_MOVE
+    found: Columns = beliefs * (1.0 - UNPLACED_MOVE) + beliefs.mean(axis=(1, 2), keepdims=True) * UNPLACED_MOVE
     return found
 
 

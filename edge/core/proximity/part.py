@@ -23,6 +23,7 @@ from edge.core.proximity.zones import ENTER, SURE, Track, ZoneModel
 from edge.core.site import Beacon, Site
 
 LEAVE_US: Final = 20 * US_PER_S
+TOGETHER_US: Final = US_PER_S // 5  # beacons wait for each other so long: weighing six costs little more than one
 BATTERY_FULL_MV, BATTERY_EMPTY_MV = 3000.0, 2000.0  # a CR2032 as Eddystone-TLM tells it
 
 
@@ -50,6 +51,8 @@ class Proximity:
         self._dirty: set[str] = set()
         self._heat = Heat()
         self._care = Care()
+        self._unweighed: dict[str, _Followed] = {}  # a step of theirs has ended
+        self._weigh_us: int | None = None
         self._leaves_us: int | None = None  # nothing leaves sooner; when it does is looked at then
         self._owners = Owners()
         self._visitors: Mapping[str, str] = {}
@@ -59,22 +62,23 @@ class Proximity:
         self._model = ZoneModel(site)
         kinds = {"asset", "zone", "badge"} if self._badges else {"asset", "zone"}
         self._beacons: dict[str, Beacon] = {beacon.key: beacon for beacon in site.beacons if beacon.kind in kinds}
+        self._known: dict[str, Beacon] = {beacon.id: beacon for beacon in self._beacons.values()}
         self._heat.plan(site, self._model.zones)
         self._care.plan(site, self._model)
 
     def replan(self, site: Site, now: Instant) -> list[Signal]:
         """Follow another planogram: beliefs begin anew, what was said stays until it is known better."""
         self._plan(site)
-        known = {beacon.id: beacon for beacon in self._beacons.values()}
-        self._owners.keep(set(known))
+        self._owners.keep(set(self._known))
+        self._unweighed.clear()
         signals: list[Signal] = []
         for beacon, heard in list(self._heard.items()):
-            heard.track = _track(known.get(beacon))
-            is_known = heard.is_visitor or beacon in known
+            heard.track = _track(self._known.get(beacon))
+            is_known = heard.is_visitor or beacon in self._known
             if not is_known or (heard.zone and heard.zone not in self._model.zones):
                 signals += self._leave(beacon, heard, now.mono_us)
             if not is_known:
-                del self._heard[beacon]
+                self._drop(beacon)
         return signals
 
     def heard(self, advert: Advert, now: Instant) -> list[Signal]:
@@ -89,24 +93,36 @@ class Proximity:
         heard = self._heard.get(beacon.id)
         if heard is None:
             heard = self._heard[beacon.id] = _Followed(_track(beacon))
-        track, due = heard.track, self._hear(heard, advert, now.mono_us)
-        signals = self._care.alive(beacon, now)
-        if not due:
-            return signals
-        found = self._model.update(track, now.mono_us)
-        signals += self._care.suspect(beacon, track, now)
-        if found is None or not heard.is_sure(*found):
-            return signals
-        if beacon.kind == "zone":
-            return signals + self._care.placed(beacon, found[0], now)
-        return signals + self._enter(beacon.id, heard, found, now)
+        self._hear(beacon.id, heard, advert, now.mono_us)
+        return self._care.alive(beacon, now)
 
-    def _hear(self, heard: _Followed, advert: Advert, now_us: int) -> bool:
-        """Take one packet; whether the belief is due."""
+    def _hear(self, key: str, heard: _Followed, advert: Advert, now_us: int) -> None:
+        """Take one packet; what all have heard is weighed together."""
         heard.last_us = now_us
         if advert.tx_power_dbm is not None:
             heard.track.power_dbm = float(advert.tx_power_dbm)
-        return self._model.hear(heard.track, advert.device_id, advert.rssi_dbm, now_us)
+        if self._model.hear(heard.track, advert.device_id, advert.rssi_dbm, now_us):
+            self._unweighed[key] = heard
+            if self._weigh_us is None:
+                self._weigh_us = now_us + TOGETHER_US
+
+    def _weigh(self, now: Instant) -> list[Signal]:
+        """Beacons with a step that has ended: where they are believed to be, and whether they can be there."""
+        unweighed, self._unweighed, self._weigh_us = self._unweighed, {}, None
+        found = self._model.update([heard.track for heard in unweighed.values()], now.mono_us)
+        signals: list[Signal] = []
+        for (key, heard), zones in zip(unweighed.items(), found, strict=True):
+            beacon = None if heard.is_visitor else self._known.get(key)
+            if beacon is not None:
+                signals += self._care.suspect(beacon, heard.track, now)
+            for zone, probability in zones:
+                if not heard.is_sure(zone, probability):
+                    continue
+                if beacon is not None and beacon.kind == "zone":
+                    signals += self._care.placed(beacon, zone, now)
+                else:
+                    signals += self._enter(key, heard, (zone, probability), now)
+        return signals
 
     # --- visitors ---------------------------------------------------------------------------------------------------
 
@@ -119,14 +135,14 @@ class Proximity:
         present = set(visitors.values())
         for subject, heard in list(self._heard.items()):
             if heard.is_visitor and not heard.zone and subject not in present:
-                del self._heard[subject]
+                self._drop(subject)
 
     def forget(self, subject: str) -> None:
         """A consent was withdrawn: from now on nothing is said of this person, not even that they left."""
         self._visitors = {identity: one for identity, one in self._visitors.items() if one != subject}
         heard = self._heard.get(subject)
         if heard is not None and heard.is_visitor:
-            del self._heard[subject]
+            self._drop(subject)
             self._heat.forget(subject)
             self._dirty.add(subject)
 
@@ -136,12 +152,8 @@ class Proximity:
         heard = self._heard.get(subject)
         if heard is None:
             heard = self._heard[subject] = _Followed(is_visitor=True)
-        if not self._hear(heard, advert, now.mono_us):
-            return []
-        found = self._model.update(heard.track, now.mono_us)
-        if found is None or not heard.is_sure(*found):
-            return []
-        return self._enter(subject, heard, found, now)
+        self._hear(subject, heard, advert, now.mono_us)
+        return []
 
     # --- enter and leave --------------------------------------------------------------------------------------------
 
@@ -173,6 +185,7 @@ class Proximity:
         left = ZoneLeft(at_us=now_us, beacon=beacon, zone=heard.zone, dwell_s=dwell_s, subject_id=subject)
         self._heat.left(beacon, heard.zone, heard.last_us)
         heard.zone, heard.track = "", Track(power_dbm=heard.track.power_dbm)
+        self._unweighed.pop(beacon, None)
         self._dirty.add(beacon)
         return [left, ZoneVisit(now_us, beacon, None)]
 
@@ -201,17 +214,30 @@ class Proximity:
     # --- Part -------------------------------------------------------------------------------------------------------
 
     def tick(self, now: Instant) -> list[Signal]:
+        now_us = now.mono_us
         signals: list[Signal] = []
-        for beacon, heard in list(self._heard.items()):
-            if heard.zone and now.mono_us - heard.last_us >= LEAVE_US:
-                signals += self._leave(beacon, heard, now.mono_us)
-                if heard.is_visitor:
-                    del self._heard[beacon]  # nothing is kept of who has gone
-        self._leaves_us = min((heard.last_us + LEAVE_US for heard in self._heard.values() if heard.zone), default=None)
+        if self._weigh_us is not None and now_us >= self._weigh_us:
+            signals += self._weigh(now)
+        if self._leaves_us is not None and now_us >= self._leaves_us:
+            signals += self._let_leave(now_us)
         return signals + self._heat.tick(now) + self._care.tick(now)
 
+    def _let_leave(self, now_us: int) -> list[Signal]:
+        signals: list[Signal] = []
+        for beacon, heard in list(self._heard.items()):
+            if heard.zone and now_us - heard.last_us >= LEAVE_US:
+                signals += self._leave(beacon, heard, now_us)
+                if heard.is_visitor:
+                    self._drop(beacon)  # nothing is kept of who has gone
+        self._leaves_us = min((heard.last_us + LEAVE_US for heard in self._heard.values() if heard.zone), default=None)
+        return signals
+
+    def _drop(self, key: str) -> None:
+        del self._heard[key]
+        self._unweighed.pop(key, None)
+
     def next_deadline_us(self) -> int | None:
-        return earliest(self._leaves_us, self._heat.deadline_us, self._care.deadline_us)
+        return earliest(self._weigh_us, self._leaves_us, self._heat.deadline_us, self._care.deadline_us)
 
     def drain_said(self) -> Said:
         said: Said = {beacon: self._said(beacon) for beacon in self._dirty}

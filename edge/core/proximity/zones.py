@@ -22,8 +22,9 @@ higher than that of all (a censored normal): taken as it is, it made exponents o
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ WINDOW_US: Final = 5 * US_PER_S // 2
 STEP_US: Final = US_PER_S // 2
 STEP_S: Final = STEP_US / US_PER_S
 MOUNTED_STEP_US: Final = 4 * STEP_US  # what marks a zone hangs on a wall: it is looked at less often
+SAME_US: Final = 30_000  # of one packet, the scanners tell within so long; none is sent twice as fast
 STEPS_MAX: Final = 4  # after a silence: what moved meanwhile is anywhere anyway
 MAX_SAMPLES: Final = 64
 DEFAULT_POWER_DBM: Final = -59.0
@@ -65,14 +67,27 @@ HALF_LOOSE: Final = np.float32(0.5) * LOOSE
 LEARN_EVERY: Final = 4  # steps
 LEARN: Final = 0.2  # weight of such a step's evidence: places are beliefs, and steps are not independent
 SOLVE_EVERY: Final = 12  # lessons
+AT_ONCE: Final = 1 << 16  # beacons × scanners × cells that are weighed together: half a megabyte of columns
 
 PACKET_VAR: Final = np.float32(PACKET_SD_DB**2)
 MEAN_VAR: Final = np.float32(MEAN_SD_DB**2)
 
-Heard = NDArray[np.intp] | slice
-"""Scanners by index: some, or all."""
 Columns = NDArray[np.float32]
 """Single precision: a belief needs no more, and its logarithms cost a third."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What was heard of a beacon in a step, up to the packet at ``until_us``: sums of dBm and packets by scanner.
+
+    It begins and ends with a packet of the beacon: so the packets sent in it are always as many, where half seconds by
+    the clock would hold one more or less. steps: half seconds in which it may have walked.
+    """
+
+    until_us: int
+    sums: list[float]
+    counts: list[int]
+    steps: int
 
 
 @dataclass(slots=True)
@@ -86,9 +101,11 @@ class Track:
     belief: Columns | None = None
     sums: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    since_us: int = 0
+    until_us: int | None = None  # the packet with which the step that runs ends
+    steps: list[Window] = field(default_factory=list)  # not yet weighed
     rate: float = 0.0
-    steps: int = 0
-    updated_us: int = 0
+    weighed: int = 0
     power_dbm: float = DEFAULT_POWER_DBM
     is_mounted: bool = False
     home: str = ""
@@ -103,38 +120,67 @@ class ZoneModel:
         self.zones: list[str] = self.floor.zones
         self.place = {s.device: (s.x_m, s.y_m) for s in site.scanners} if self.floor.is_placed else {}
         self._index = {scanner.device: row for row, scanner in enumerate(site.scanners)}
+        self._at_once = max(1, AT_ONCE // max(1, self.floor.log10_m.size))
         self._ears = _Ears(self.floor)
 
     def hear(self, track: Track, device: str, rssi_dbm: int, now_us: int) -> bool:
-        """Take one packet; whether the belief is due."""
+        """Take one packet; whether there is a step to be weighed."""
         samples = track.samples.get(device)
         if samples is None:
             samples = track.samples[device] = deque(maxlen=MAX_SAMPLES)
         samples.append((now_us, rssi_dbm))
         if not track.counts:  # nothing is said of a single packet
-            track.sums, track.counts = [0.0] * len(self._index), [0] * len(self._index)
-            track.updated_us = now_us
+            self._begin(track, now_us)
+        elif track.until_us is not None and now_us - track.until_us > SAME_US:
+            self._close(track, track.until_us)
         row = self._index[device]
         track.sums[row] += rssi_dbm
         track.counts[row] += 1
-        return now_us - track.updated_us >= (MOUNTED_STEP_US if track.is_mounted else STEP_US)
+        if track.until_us is None and now_us - track.since_us >= (MOUNTED_STEP_US if track.is_mounted else STEP_US):
+            track.until_us = now_us
+        return track.until_us is not None
 
-    def update(self, track: Track, now_us: int) -> tuple[str, float] | None:
-        """Let time pass and weigh what was heard: the likeliest zone and its probability; None if nothing is heard."""
-        _forget(track, now_us - WINDOW_US)
-        if not any(track.counts):
-            return None
-        floor = self.floor
-        steps = 1 if track.is_mounted else min(STEPS_MAX, max(1, (now_us - track.updated_us) // STEP_US))
-        belief = floor.anywhere() if track.belief is None else floor.walk(track.belief, steps)
-        likelihood = self._ears.weigh(track, np.add.reduce(belief))
-        belief *= likelihood  # both ways above give an array of its own
-        belief /= np.add.reduce(belief, axis=None)
-        track.belief, track.updated_us = belief, now_us
-        track.sums, track.counts = [0.0] * len(track.sums), [0] * len(track.counts)
-        chances = floor.chances(belief)
-        index = int(chances.argmax())
-        return self.zones[index], float(chances[index])
+    def _begin(self, track: Track, now_us: int) -> None:
+        track.sums, track.counts = [0.0] * len(self._index), [0] * len(self._index)
+        track.since_us, track.until_us = now_us, None
+
+    def _close(self, track: Track, until_us: int) -> None:
+        steps = 1 if track.is_mounted else min(STEPS_MAX, (until_us - track.since_us) // STEP_US)
+        track.steps.append(Window(until_us, track.sums, track.counts, steps))
+        self._begin(track, until_us)
+
+    def update(self, tracks: Sequence[Track], now_us: int) -> list[list[tuple[str, float]]]:
+        """Weigh the steps that have ended: after each of them, the likeliest zone and its probability, by beacon."""
+        for track in tracks:
+            _forget(track, now_us - WINDOW_US)
+            if track.until_us is not None:
+                self._close(track, track.until_us)
+        found: list[list[tuple[str, float]]] = [[] for _ in tracks]
+        for turn in range(max((len(track.steps) for track in tracks), default=0)):
+            left = [index for index, track in enumerate(tracks) if turn < len(track.steps)]
+            for start in range(0, len(left), self._at_once):
+                chosen = left[start : start + self._at_once]
+                told = self._weigh([tracks[index] for index in chosen], turn)
+                for index, one in zip(chosen, told, strict=True):
+                    found[index].append(one)
+        for track in tracks:
+            track.steps.clear()
+        return found
+
+    def _weigh(self, tracks: Sequence[Track], turn: int) -> Iterator[tuple[str, float]]:
+        floor, windows = self.floor, [track.steps[turn] for track in tracks]
+        walked = floor.walk(
+            np.array([floor.anywhere() if track.belief is None else track.belief for track in tracks]),
+            np.array([0 if track.belief is None else track.steps[turn].steps for track in tracks]),
+        )
+        likelihood = self._ears.weigh(tracks, windows, np.add.reduce(walked, axis=1))
+        beliefs = walked * likelihood[:, None]
+        beliefs /= np.add.reduce(beliefs, axis=(1, 2), keepdims=True)
+        for track, belief in zip(tracks, beliefs, strict=True):
+            track.belief = belief.copy()  # a view would keep all the others
+        chances = floor.chances(beliefs)
+        zones = [self.zones[index] for index in chances.argmax(axis=1).tolist()]
+        return zip(zones, np.maximum.reduce(chances, axis=1).tolist(), strict=True)
 
 
 def _forget(track: Track, edge_us: int) -> None:
@@ -160,77 +206,102 @@ class _Ears:
         self._known: NDArray[np.float64] = np.zeros((n_scanners, 2))
         self._lessons = 0
 
-    def weigh(self, track: Track, prior: Columns) -> Columns:
-        """Likelihood of each cell (largest 1) for what was heard since the last step; learns from it as well."""
-        counts = np.array(track.counts, np.float32)
-        rows: Heard = slice(None) if all(track.counts) else counts.nonzero()[0]
-        heard = counts[rows]
-        self._rate(track)
-        want = np.float32(track.power_dbm) - self._loss_db
-        residual = (np.array(track.sums, np.float32)[rows] / heard)[:, None] - want[rows]
-        trust = ONE / (PACKET_VAR / heard + MEAN_VAR)
-        common = trust @ residual
-        common /= np.add.reduce(trust) + LOOSE
+    def weigh(self, tracks: Sequence[Track], windows: Sequence[Window], prior: Columns) -> Columns:
+        """Likelihood of each cell (beacons, cells; largest 1) for what was heard of each in a step.
+
+        prior (beacons, cells): what was believed before. Learns from it as well.
+        """
+        counts = np.array([window.counts for window in windows], np.float32)  # (beacons, scanners)
+        level_dbm = np.array([window.sums for window in windows], np.float32) / np.maximum(counts, ONE)
+        power_dbm = np.array([track.power_dbm for track in tracks], np.float32)
+        want = power_dbm[:, None, None] - self._loss_db  # (beacons, scanners, cells)
+        trust = counts / (PACKET_VAR + MEAN_VAR * counts)  # 0 where nothing was heard
+        residual = level_dbm[:, :, None] - want
+        common = trust[:, None] @ residual
+        common /= (np.add.reduce(trust, axis=1) + LOOSE)[:, None, None]
         residual -= common
-        scores = HALF_LOOSE * common**2
-        tails = residual * residual
-        tails *= (trust / TAIL)[:, None]
-        tails += ONE
-        scores += TAIL_WEIGHT * np.add.reduce(np.log(tails, out=tails))
+        residual *= residual
+        residual *= (trust / TAIL)[:, :, None]
+        residual += ONE
+        scores = TAIL_WEIGHT * np.add.reduce(np.log(residual, out=residual), axis=1)
         unheard = SENSITIVITY_DBM - want
         unheard -= common
         unheard *= STEEPNESS
         np.exp(unheard, out=unheard)
         unheard += ONE
-        expected = np.float32(track.rate * HEARD_SHARE) / unheard
+        rates = [_rate(track, window.counts) for track, window in zip(tracks, windows, strict=True)]
+        expected = (np.array(rates, np.float32) * HEARD_SHARE)[:, None, None] / unheard
         expected += STRAY
-        scores += COUNT_WEIGHT * (np.add.reduce(expected) - counts @ np.log(expected, out=unheard))
-        likelihood: Columns = np.subtract(np.minimum.reduce(scores), scores, out=scores)
+        surprise = np.add.reduce(expected, axis=1)
+        common *= common
+        scores += HALF_LOOSE * common[:, 0]
+        surprise -= (counts[:, None] @ np.log(expected, out=unheard))[:, 0]
+        scores += COUNT_WEIGHT * surprise
+        likelihood: Columns = np.minimum.reduce(scores, axis=1, keepdims=True) - scores
         np.exp(likelihood, out=likelihood)
-        track.steps += 1
-        if self._learns and (track.is_mounted or track.steps % LEARN_EVERY == 0):
-            where = prior * likelihood
-            where /= np.add.reduce(where)
-            if self._teaches(track, where):
-                level_dbm = np.array(track.sums, np.float32)[rows] / heard
-                self._learn(rows, trust, self._censored(level_dbm, want[rows], trust, where), where)
+        if self._learns:
+            self._learn(tracks, prior * likelihood, (level_dbm, trust, want))
         return likelihood
+
+    def _learn(self, tracks: Sequence[Track], where: Columns, heard: Sequence[NDArray[Any]]) -> None:
+        """A lesson of those beacons whose turn it is. heard: mean levels, trust and wanted levels of all."""
+        chosen = []
+        for index, track in enumerate(tracks):
+            track.weighed += 1
+            if track.is_mounted or track.weighed % LEARN_EVERY == 0:
+                chosen.append(index)
+        if not chosen:
+            return
+        where = where[chosen]
+        where /= np.add.reduce(where, axis=1, keepdims=True)
+        teaching = [at for at, index in enumerate(chosen) if self._teaches(tracks[index], where[at])]
+        if not teaching:
+            return
+        where, chosen = where[teaching], [chosen[at] for at in teaching]
+        level_dbm, trust, want = (column[chosen] for column in heard)
+        self._take(trust, *_censored(level_dbm, want, trust, where), where)
 
     def _teaches(self, track: Track, where: Columns) -> bool:
         """A beacon that should hang in another zone was moved, or is believed wrongly: it would teach that for ever."""
         owned = self._zones.get(track.home)
         return owned is None or float(where @ owned) >= ENTER
 
-    @staticmethod
-    def _censored(level_dbm: Columns, want: Columns, trust: Columns, where: Columns) -> tuple[Columns, Columns]:
-        """(how much stronger than wanted all packets were, by scanner and cell; how fully that is seen, by scanner)."""
-        hidden = np.exp((SENSITIVITY_DBM - want) / CENSOR_DB)
-        residual = level_dbm[:, None] - want - CENSOR_DB * np.log1p(hidden)
-        residual -= trust @ residual / (np.add.reduce(trust) + LOOSE)
-        seen: Columns = (ONE / (ONE + hidden)) @ where
-        return residual / seen[:, None], seen
-
-    @staticmethod
-    def _rate(track: Track) -> None:
-        """Packets a step of this beacon where it is heard well: the mean of its two best scanners."""
-        two = sorted(track.counts)[-2:]
-        best = sum(two) / len(two)
-        track.rate = best if track.rate == 0.0 else RATE_KEEP * track.rate + (1.0 - RATE_KEEP) * best
-
-    def _learn(self, rows: Heard, trust: Columns, found: tuple[Columns, Columns], where: Columns) -> None:
-        residual, seen = found
+    def _take(self, trust: Columns, surplus_db: Columns, seen: Columns, where: Columns) -> None:
+        """Lessons (beacons, scanners) into the normal equations; where (beacons, cells)."""
         weight = LEARN * trust * seen**2
-        slope = -(self._around[rows] @ where)
-        gap = residual @ where + self._known[rows, 0] + self._known[rows, 1] * slope
-        self._square[rows, 0, 0] += weight
-        self._square[rows, 0, 1] += weight * slope
-        self._square[rows, 1, 0] += weight * slope
-        self._square[rows, 1, 1] += weight * slope**2
-        self._right[rows, 0] += weight * gap
-        self._right[rows, 1] += weight * slope * gap
-        self._lessons += 1
-        if self._lessons % SOLVE_EVERY == 0:
-            self._known = np.asarray(np.linalg.solve(self._square, self._right[:, :, None])[:, :, 0], np.float64)
-            self._known[:, 0] -= self._known[:, 0].mean()  # what all have alike is the beacons' power
-            gain, steeper = self._known[:, :1], self._known[:, 1:]
-            self._loss_db = (self._prior_loss_db - gain + steeper * self._around).astype(np.float32)
+        slope = -(where @ self._around.T)
+        gap = surplus_db + self._known[:, 0] + self._known[:, 1] * slope
+        steeper = weight * slope
+        self._square[:, 0, 0] += np.add.reduce(weight)
+        self._square[:, 0, 1] += (crossed := np.add.reduce(steeper))
+        self._square[:, 1, 0] += crossed
+        self._square[:, 1, 1] += np.add.reduce(steeper * slope)
+        self._right[:, 0] += np.add.reduce(weight * gap)
+        self._right[:, 1] += np.add.reduce(steeper * gap)
+        before, self._lessons = self._lessons, self._lessons + len(where)
+        if self._lessons // SOLVE_EVERY > before // SOLVE_EVERY:
+            self._solve()
+
+    def _solve(self) -> None:
+        self._known = np.asarray(np.linalg.solve(self._square, self._right[:, :, None])[:, :, 0], np.float64)
+        self._known[:, 0] -= self._known[:, 0].mean()  # what all have alike is the beacons' power
+        gain, exponent = self._known[:, :1], self._known[:, 1:]
+        self._loss_db = (self._prior_loss_db - gain + exponent * self._around).astype(np.float32)
+
+
+def _censored(level_dbm: Columns, want: Columns, trust: Columns, where: Columns) -> tuple[Columns, Columns]:
+    """How much stronger than wanted all packets were, and how fully that is seen; both (beacons, scanners)."""
+    hidden = np.exp((SENSITIVITY_DBM - want) / CENSOR_DB)
+    seen: Columns = np.matmul(ONE / (ONE + hidden), where[:, :, None])[:, :, 0]
+    residual = level_dbm[:, :, None] - want - CENSOR_DB * np.log1p(hidden)
+    residual -= trust[:, None] @ residual / (np.add.reduce(trust, axis=1) + LOOSE)[:, None, None]
+    surplus_db: Columns = np.matmul(residual, where[:, :, None])[:, :, 0] / seen
+    return surplus_db, seen
+
+
+def _rate(track: Track, counts: list[int]) -> float:
+    """Packets a step of a beacon where it is heard well: the mean of its two best scanners; follows slowly."""
+    two = sorted(counts)[-2:]
+    best = sum(two) / len(two)
+    track.rate = best if track.rate == 0.0 else RATE_KEEP * track.rate + (1.0 - RATE_KEEP) * best
+    return track.rate

@@ -63,7 +63,8 @@ def _secret(key: str, path: str) -> str:
     try:
         return Path(path).read_text("utf-8").strip() if path else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise UplinkError(f"{key} = {path!r}: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise UplinkError(f"{key} = {path!r}: {why}; expected a text file that this user may read") from None
 
 
 class TunnelledClient(Client):
@@ -81,16 +82,21 @@ class PahoLinks:
     """A link factory: makes links to endpoints, and remembers which version of MQTT each broker spoke."""
 
     def __init__(self, settings: UplinkSettings) -> None:
-        """Raises UplinkError for a password file that cannot be read."""
-        password = _secret("password_file", settings.password_file)
-        self.proxy = read_proxy(settings.proxy, _secret("proxy_file", settings.proxy_file))
-        self.identity = Identity(settings.client_id, settings.username, password)
         self.settings = settings
         self.spoken: dict[Endpoint, MQTTProtocolVersion] = {}
 
     def __call__(self, endpoint: Endpoint) -> PahoLink:
         """A link that has not connected yet."""
         return PahoLink(self, endpoint)
+
+    def identity(self) -> Identity:
+        """Who we are; the password is read anew for each connection. Raises UplinkError naming the file."""
+        settings = self.settings
+        return Identity(settings.client_id, settings.username, _secret("password_file", settings.password_file))
+
+    def proxy(self) -> Proxy | None:
+        """The way out, read anew likewise. Raises UplinkError naming the file."""
+        return read_proxy(self.settings.proxy, _secret("proxy_file", self.settings.proxy_file))
 
 
 def tls_context(settings: UplinkSettings) -> ssl.SSLContext:
@@ -253,13 +259,13 @@ class _Session:
             clock = "; check this gateway's clock" if refused.verify_code == NOT_YET_VALID else ""
             error = UplinkError(f"{name}: certificate: {refused.verify_message}{clock}")
         except _BROKEN as broken:
-            error = UplinkError(f"{name}: {broken}")
+            error = UplinkError(f"{name}: {getattr(broken, 'strerror', None) or broken}")
             if self._version is V5 and not self._accepted and not isinstance(broken, OSError):
                 error = WrongProtocol(f"{name}: {broken}")
         self._tell(self._on_end, error)
 
     def _client(self, will: Message, context: ssl.SSLContext | None) -> Client:
-        settings, identity = self._links.settings, self._links.identity
+        settings, identity = self._links.settings, self._links.identity()
         persistent = settings.persistent_session
         client = TunnelledClient(
             CallbackAPIVersion.VERSION2,
@@ -269,7 +275,7 @@ class _Session:
             transport="websockets" if self._endpoint.websocket else "tcp",
             reconnect_on_failure=False,
         )
-        client.proxy = self._links.proxy
+        client.proxy = self._links.proxy()
         client.connect_timeout = settings.connect_timeout_s
         client.max_inflight_messages = 0  # our own window; paho would scan its own on each ack
         client.will_set(will.topic, will.payload, will.qos, will.retain)

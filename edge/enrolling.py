@@ -18,6 +18,7 @@ from cloud_bridge.proxy import Proxy, open_tunnel
 from cloud_bridge.settings import UplinkSettings
 from edge.access import AccessDenied
 from edge.access.enrolment import Enrolment
+from edge.core.errors import UplinkError
 from edge.core.fact import JsonValue
 
 BUNDLE_TOPIC = "smartstore/enrolment/v1"
@@ -39,15 +40,17 @@ class HttpsDoor:
         return is_genuine(BUNDLE_TOPIC, document, ring)
 
     async def call(self, url: str, body: Mapping[str, str], ca: str) -> dict[str, Any]:
-        """POST and read the answer, in a thread. Raises AccessDenied, UplinkError for unreadable credentials."""
-        proxy = PahoLinks(self._settings()).proxy if self._settings is not None else None
+        """POST and read the answer, in a thread. Raises AccessDenied."""
         try:
+            proxy = PahoLinks(self._settings()).proxy() if self._settings is not None else None
             status, content = await asyncio.to_thread(_post, url, json.dumps(body).encode(), ca, proxy)
             answer = json.loads(content)
         except ssl.SSLCertVerificationError as error:
             detail = f"{url}: its certificate is not good: {error.verify_message}"
             hint = "Is the clock of this gateway right? Else the bundle is of another platform."
             raise AccessDenied("platform_certificate", detail, hint) from None
+        except UplinkError as error:
+            raise AccessDenied("platform_unreachable", str(error), "Put the file there, or change the key.") from None
         except (OSError, ValueError) as error:
             raise AccessDenied("platform_unreachable", f"{url}: {error}", REACH_IT) from None
         if status >= 300 or not isinstance(answer, dict):

@@ -128,7 +128,8 @@ class Logbook:
         for name in sorted(self._alarms - alarms.keys()):
             self.note(Level.INFO, "alarm.cleared", name)
         self._alarms = set(alarms)
-        if uplink != self._uplink:
+        unknown = uplink == "disconnected" and not uplink_cause  # an attempt is under way and will tell more
+        if uplink != self._uplink and not unknown:
             level = Level.WARNING if uplink == "disconnected" else Level.INFO
             self.note(level, f"uplink.{uplink}", detail=uplink_cause if level is Level.WARNING else "")
             self._uplink = uplink

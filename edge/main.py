@@ -24,7 +24,7 @@ from edge.access.enrolment import Enrolment, EnrolmentPorts
 from edge.access.public_certificate import PublicCertificate, PublicFiles
 from edge.clock import SystemClock
 from edge.core.engine import Engine
-from edge.core.errors import JournalError
+from edge.core.errors import JournalError, SettingsError
 from edge.core.facts import Restarted
 from edge.core.instant import TimeQuality
 from edge.core.localtime import is_open
@@ -395,7 +395,12 @@ def software_version() -> str:
 async def serve(path: Path, ready: Callable[[Gateway], None] | None = None) -> None:
     """Run the gateway of a settings file until SIGTERM or SIGINT. Raises what the caller shows to a person."""
     be_frugal()
-    gateway = Gateway(read_plan(path))
+    try:
+        gateway = Gateway(read_plan(path))
+    except SettingsError as error:
+        if error.file != "settings":
+            raise
+        raise SettingsError(str(path), error.key, error.value, error.expected) from None  # this file of settings
     gateway.crashes.arm()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

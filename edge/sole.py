@@ -10,9 +10,16 @@ from edge.core.errors import SettingsError
 
 
 def hold(state_dir: Path) -> int:
-    """Make and lock the folder for this process; a descriptor to `os.close`. Raises SettingsError where it is held."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Make and lock the folder for this process; a descriptor to `os.close`.
+
+    Raises SettingsError where it is held, or cannot be made or written.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        found, expected = f"{state_dir} ({error.strerror})", "a folder that this user may make and write in"
+        raise SettingsError("settings", "gateway.state_dir", found, expected) from None
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's: its own later gateways are not shut out
     except OSError:

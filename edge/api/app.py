@@ -133,7 +133,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         expected = "a free port and an address of this machine (`ss -ltnp` shows who holds it)"
-        raise SettingsError("settings", "api", f"{host}:{port} ({error.strerror})", expected) from None
+        raise SettingsError("settings", "api.port", f"{host}:{port} ({error.strerror})", expected) from None
     return listener
 
 

@@ -36,9 +36,10 @@ def disk(state_dir: Path) -> Iterator[Finding]:
         action = "after a card error the kernel mounts it so: `dmesg`, take a backup, replace the card"
         yield Finding("state folder", Grade.FAULT, f"{existing} is mounted read-only", action)
     else:
-        writable = os.access(existing, os.W_OK)
-        found = str(state_dir) if writable else f"{existing} cannot be written by this user"
-        yield judged("state folder", writable, found, "give the service's user write access")
+        writable = existing.is_dir() and os.access(existing, os.W_OK)
+        trouble = "cannot be written by this user" if existing.is_dir() else "is a file; expected a folder"
+        found = str(state_dir) if writable else f"{existing} {trouble}"
+        yield judged("state folder", writable, found, "give the service's user write access to a folder")
 
 
 def journal(settings: JournalSettings) -> Iterator[Finding]:

@@ -13,15 +13,48 @@ import pytest
 
 from cloud_bridge.ingest.authority import Authority, key_pem, new_key, signing_request
 from cloud_bridge.ingest.broker import TlsFiles, free_port, mosquitto_broker, mosquitto_program
+from cloud_bridge.paho_client import PahoLinks
 from cloud_bridge.settings import UplinkSettings
 from edge.access import AccessDenied
+from edge.core.errors import UplinkError
 from edge.core.plain import PlainError
+from edge.core.ports import Message
 from edge.enrolling import HttpsDoor
 from tests.e2e.bridge_wires import until, wired_store
 
 pytestmark = pytest.mark.skipif(
     mosquitto_program() is None, reason="mosquitto is not installed: apt-get install mosquitto"
 )
+
+
+class Nobody:
+    """A listener of a link that never opens."""
+
+    def disconnected(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def acknowledged(self, tokens: object) -> None:
+        raise AssertionError(tokens)
+
+    def received(self, message: Message) -> None:
+        raise AssertionError(message)
+
+
+@pytest.mark.parametrize("key", ["password_file", "proxy_file"])
+def test_a_file_that_is_not_there_is_the_cause_of_no_connection_and_ends_nothing(tmp_path: Path, key: str) -> None:
+    given = {"username": "s1", "proxy": "http://127.0.0.1:1", key: str(tmp_path / "gone")}
+    links = PahoLinks(UplinkSettings(hosts=("mqtt://127.0.0.1:1",), **given))
+    link = links(links.settings.endpoints()[0])
+    with pytest.raises(
+        UplinkError, match=rf"127.0.0.1:1: {key} = '.*gone': No such file or directory; expected a text"
+    ):
+        asyncio.run(link.connect(Nobody(), Message("none", b""), ()))
+
+
+def test_enrolment_names_a_file_that_is_not_there(tmp_path: Path) -> None:
+    chosen = UplinkSettings(proxy="http://127.0.0.1:1", proxy_file=str(tmp_path / "gone"))
+    with pytest.raises(AccessDenied, match=r"proxy_file = '.*gone': No such file"):
+        asyncio.run(HttpsDoor(lambda: chosen).call("https://127.0.0.1:9/v1/enrol", {}, ""))
 
 
 @dataclass

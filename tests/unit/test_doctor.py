@@ -331,3 +331,9 @@ def test_updates_are_looked_at_without_asking_anybody(tmp_path: Path) -> None:
     assert named(findings, "updates").grade is Grade.WARNING
     assert "9 days ago" in named(findings, "update repository").found
     assert named(findings, "update trial").ok
+
+
+def test_a_state_folder_that_is_a_file_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "var").touch()
+    found = named(store.disk(tmp_path / "var"), "state folder")
+    assert (found.grade, found.found) == (Grade.FAULT, f"{tmp_path / 'var'} is a file; expected a folder")

@@ -73,6 +73,16 @@ def test_alarms_and_the_connection_are_told_when_they_change() -> None:
     assert desk.lines[-1] == (desk.lines[-1][0] | {"detail": "no CONNACK within 5 s"}, Level.WARNING)
 
 
+def test_a_connection_that_fails_is_told_once_its_cause_is_known() -> None:
+    desk = Desk()
+    desk.book.watch({}, "disconnected", "")
+    assert desk.events() == []
+    desk.book.watch({}, "disconnected", "broker:1883: Connection refused")
+    desk.book.watch({}, "disconnected", "broker:1883: Connection refused")
+    assert desk.events() == ["uplink.disconnected"]
+    assert desk.lines[-1] == (desk.lines[-1][0] | {"detail": "broker:1883: Connection refused"}, Level.WARNING)
+
+
 def test_a_failed_sign_in_is_a_warning() -> None:
     desk = Desk()
     desk.book.await_commit(1, [SignedIn(at_us=0, actor="mallory", role="", ok=False, address="192.0.2.7")])

@@ -33,3 +33,11 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
 def test_one_process_may_start_its_gateway_again(tmp_path: Path) -> None:
     for held in (hold(tmp_path), hold(tmp_path)):
         os.close(held)
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        SettingsError, match=r"gateway.state_dir = '.*/file \(File exists\)': expected a folder that this"
+    ):
+        hold(tmp_path / "file")

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloud_bridge.causes import reason_of
 from cloud_bridge.lean import without
 from cloud_bridge.proxy import Proxy, open_tunnel, read_proxy
 from cloud_bridge.settings import Endpoint, UplinkSettings
@@ -38,7 +39,6 @@ with without("dns"):  # paho would load dnspython (6 MiB) for SRV records, which
 SESSION_EXPIRY_S = 7 * 86_400  # as long as command ids are remembered
 DEAD_PEER_MS = 15_000
 STOP_S = 2.0
-NOT_YET_VALID = 9  # OpenSSL X509_V_ERR_CERT_NOT_YET_VALID
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 18)
 _BROKEN = (OSError, ValueError, IndexError, struct.error)  # what paho raises on a wire that speaks no MQTT
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
@@ -255,13 +255,9 @@ class _Session:
             self._converse(client)
         except UplinkError as refused:
             error = type(refused)(f"{name}: {refused}")
-        except ssl.SSLCertVerificationError as refused:
-            clock = "; check this gateway's clock" if refused.verify_code == NOT_YET_VALID else ""
-            error = UplinkError(f"{name}: certificate: {refused.verify_message}{clock}")
         except _BROKEN as broken:
-            error = UplinkError(f"{name}: {getattr(broken, 'strerror', None) or broken}")
-            if self._version is V5 and not self._accepted and not isinstance(broken, OSError):
-                error = WrongProtocol(f"{name}: {broken}")
+            wrong = self._version is V5 and not self._accepted and not isinstance(broken, OSError)
+            error = (WrongProtocol if wrong else UplinkError)(f"{name}: {reason_of(broken)}")
         self._tell(self._on_end, error)
 
     def _client(self, will: Message, context: ssl.SSLContext | None) -> Client:
@@ -327,7 +323,9 @@ class _Session:
                 self._step(client)
                 if not self._accepted and time.monotonic() > connack_by_s:
                     raise UplinkError(f"no CONNACK within {self._links.settings.connack_timeout_s} s")
-        raise (WrongProtocol if self._cause == "protocol" else UplinkError)(self._cause or "connection lost")
+        if self._cause == "protocol":
+            raise WrongProtocol("it does not speak MQTT 5")
+        raise UplinkError(self._cause or "connection lost")
 
     def _drain_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -404,4 +402,5 @@ class _Session:
     def _on_disconnect(self, client: Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         if not self._cause:
             closed_first = self._version is V5 and not self._accepted
-            self._cause = "protocol" if closed_first else f"disconnected: {reason}"
+            early = "" if self._accepted else "before CONNACK (no MQTT broker, or it does not want this client): "
+            self._cause = "protocol" if closed_first else f"disconnected: {early}{reason}"

@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from cloud_bridge.causes import reason_of
 from edge.core.plain import PlainError
 
 MAX_ANSWER_BYTES = 8_192
@@ -45,7 +46,10 @@ def open_tunnel(proxy: Proxy, host: str, port: int, timeout_s: float) -> socket.
     lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
     if proxy.credentials:
         lines.append("Proxy-Authorization: Basic " + base64.b64encode(proxy.credentials.encode()).decode())
-    tunnel = socket.create_connection((proxy.host, proxy.port), timeout_s)
+    try:
+        tunnel = socket.create_connection((proxy.host, proxy.port), timeout_s)
+    except OSError as error:
+        raise OSError(f"proxy {proxy.host}:{proxy.port}: {reason_of(error)}") from None
     try:
         tunnel.sendall("\r\n".join((*lines, "", "")).encode("ascii"))
         answer = _head(tunnel)

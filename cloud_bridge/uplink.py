@@ -133,18 +133,20 @@ class Uplink:
 
     async def _round(self) -> None:
         """Each host once; then a pause, short after a connection that was good."""
-        done = False
+        done, causes = False, list[str]()
         for host in self._settings.endpoints():
             try:
                 await self._connect(host)
             except UplinkError as error:
-                self.status.cause = str(error)
+                causes.append(str(error))
                 continue
             began_s = self._now_s()
             done = await self._converse()
             if self._now_s() - began_s >= STABLE_S:
                 self._backoff.succeeded()
             break
+        else:
+            self.status.cause = "; ".join(causes)
         await asyncio.sleep(self._settings.connect_every_s if done else self._backoff.next_s())
 
     async def _connect(self, host: Endpoint) -> None:
@@ -200,7 +202,7 @@ class Uplink:
                 await asyncio.sleep(0)
                 continue
             if self._is_stuck():
-                self.status.cause = f"no PUBACK for {self._settings.puback_timeout_s} s"
+                self.status.cause = f"{self.status.host}: no PUBACK for {self._settings.puback_timeout_s} s"
                 await self._leave()
                 return False
             stayed_s = self._now_s() - began_s

@@ -74,7 +74,7 @@ class Logbook:
         self._total = _Bucket(TOTAL_BURST, 0)
         self._waiting: deque[tuple[int, Fact]] = deque()
         self._alarms: set[str] = set()
-        self._uplink = "off"
+        self._uplink = ("off", "")
 
     def note(self, level: Level, event: str, subject: str = "", **fields: Any) -> None:
         """One line, unless this thing has said too much lately."""
@@ -122,17 +122,21 @@ class Logbook:
         self.note(level, kind_of(type(fact)), subject, **fields)
 
     def watch(self, alarms: Mapping[str, str], uplink: str, uplink_cause: str) -> None:
-        """Say what has changed since the last look: alarms that came or went, the bridge's connection."""
+        """Say what has changed since the last look: alarms that came or went, the bridge's connection.
+
+        A connection that is missing is told with its cause, once the cause is known, and again when it is another one:
+        not at each attempt.
+        """
         for name in sorted(alarms.keys() - self._alarms):
             self.note(Level.ERROR, "alarm.raised", name, detail=alarms[name])
         for name in sorted(self._alarms - alarms.keys()):
             self.note(Level.INFO, "alarm.cleared", name)
         self._alarms = set(alarms)
-        unknown = uplink == "disconnected" and not uplink_cause  # an attempt is under way and will tell more
-        if uplink != self._uplink and not unknown:
-            level = Level.WARNING if uplink == "disconnected" else Level.INFO
-            self.note(level, f"uplink.{uplink}", detail=uplink_cause if level is Level.WARNING else "")
-            self._uplink = uplink
+        missing = uplink == "disconnected"
+        seen = (uplink, uplink_cause if missing else "")
+        if seen != self._uplink and (uplink_cause or not missing):
+            self.note(Level.WARNING if missing else Level.INFO, f"uplink.{uplink}", detail=seen[1])
+            self._uplink = seen
 
     def rows(self, after: int = 0, limit: int = KEPT_LINES) -> list[dict[str, Any]]:
         """The kept lines whose number is above `after`, oldest first, at most `limit`."""

@@ -107,7 +107,9 @@ def test_the_right_cause_is_told(tmp_path: Path) -> None:
         silent = SilentServer()
         assert "no CONNACK within 0.5 s" in await cause(f"mqtt://127.0.0.1:{silent.port}")
         silent.close()
-        assert "Connection refused" in await cause(f"mqtt://127.0.0.1:{silent.port}")
+        refused = await cause(f"mqtt://127.0.0.1:{silent.port}")
+        assert refused == f"127.0.0.1:{silent.port}: connection refused: nothing listens there"
+        assert "nohost.invalid:1883: name not known" in await cause("mqtt://nohost.invalid:1883")
 
         async def http(reader, writer) -> None:
             writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

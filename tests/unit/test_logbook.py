@@ -73,14 +73,18 @@ def test_alarms_and_the_connection_are_told_when_they_change() -> None:
     assert desk.lines[-1] == (desk.lines[-1][0] | {"detail": "no CONNACK within 5 s"}, Level.WARNING)
 
 
-def test_a_connection_that_fails_is_told_once_its_cause_is_known() -> None:
+def test_a_missing_connection_is_told_with_its_cause_once_per_cause_and_not_before_there_is_one() -> None:
     desk = Desk()
     desk.book.watch({}, "disconnected", "")
-    assert desk.events() == []
-    desk.book.watch({}, "disconnected", "broker:1883: Connection refused")
-    desk.book.watch({}, "disconnected", "broker:1883: Connection refused")
-    assert desk.events() == ["uplink.disconnected"]
-    assert desk.lines[-1] == (desk.lines[-1][0] | {"detail": "broker:1883: Connection refused"}, Level.WARNING)
+    assert desk.lines == []
+    refused, unknown = "b:1883: connection refused", "b:1883: name not known"
+    for cause in (refused, refused, unknown, unknown, refused):
+        desk.book.watch({}, "disconnected", cause)
+    assert [row["detail"] for row, _ in desk.lines] == [refused, unknown, refused]
+    desk.book.watch({}, "connected", "")
+    desk.book.watch({}, "disconnected", refused)
+    assert desk.events()[-2:] == ["uplink.connected", "uplink.disconnected"]
+    assert desk.lines[-1][0]["detail"] == refused
 
 
 def test_a_failed_sign_in_is_a_warning() -> None:

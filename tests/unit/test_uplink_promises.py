@@ -285,6 +285,17 @@ def test_a_silent_host_costs_both_its_timeouts_and_no_more() -> None:
     run_virtual(main())
 
 
+def test_the_cause_names_every_host_that_was_tried() -> None:
+    async def main() -> None:
+        store = make_store(MemoryBroker(refusing=True), hosts=("mqtt://a:1", "mqtt://b:2"))
+        task = asyncio.create_task(store.uplink.run())
+        await until(lambda: store.uplink.status.cause != "")
+        assert store.uplink.status.cause == "refused; refused"
+        task.cancel()
+
+    run_virtual(main())
+
+
 # --- lanes ------------------------------------------------------------------------------------------------------------
 
 

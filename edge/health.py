@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from edge.core.instant import US_PER_S
 from edge.core.observation import DeviceState
@@ -33,6 +34,18 @@ class DeviceHealth:
     counters: Mapping[str, int] = field(default_factory=dict)
 
 
+class Alarm(StrEnum):
+    """What the gateway itself can be in trouble with. Each is in the operator's manual (docs/operations.md)."""
+
+    SAFE_MODE = "safe_mode"
+    JOURNAL_FULL = "journal_full"
+    JOURNAL_CORRUPT = "journal_corrupt"
+    CERTIFICATE = "certificate"
+    PUBLIC_CERTIFICATE = "public_certificate"
+    ENROLMENT = "enrolment"
+    ERASURE = "erasure"
+
+
 @dataclass(slots=True)
 class _Heartbeat:
     limit_us: int
@@ -53,7 +66,7 @@ class Health:
         """Add to a named total."""
         self.counters[name] = self.counters.get(name, 0) + amount
 
-    def alarm(self, name: str, detail: str) -> None:
+    def alarm(self, name: Alarm, detail: str) -> None:
         """Raise an alarm with its detail, or ("") take it back."""
         if detail:
             self.alarms[name] = detail

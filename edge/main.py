@@ -34,7 +34,7 @@ from edge.discovery import Discovery
 from edge.doors import Doors
 from edge.enrolling import HttpsDoor, enrolled_settings
 from edge.frugal import be_frugal, give_back_now_and_then
-from edge.health import Health, Notifier
+from edge.health import Alarm, Health, Notifier
 from edge.installation import Installation, kept_site
 from edge.jobs import Jobs
 from edge.journal import Journal, Kept, Store, ThreadWriter
@@ -57,8 +57,9 @@ if TYPE_CHECKING:
 
 Start = Callable[[str, Coroutine[Any, Any, None]], None]
 WATCHDOG_S = 30.0
-UPLINK_NUMBERS = ("connected", "connects", "facts_sent", "messages_sent", "acked_seq")
+UPLINK_GAUGES, UPLINK_TOTALS = ("connected", "acked_seq"), ("connects", "facts_sent", "messages_sent")
 RESTART_S = 1.0  # the answer leaves first; systemd starts us again
+DISK_FULL = "nothing more fits on the disk or into the quota: facts wait in memory"
 FATAL_EXIT = 74  # EX_IOERR: systemd starts us again, the journal is read anew
 
 
@@ -150,9 +151,10 @@ class Gateway:
         server = self._start_api(start)
         self._start_inference(start)
         start("bridge", self._run_bridge())
-        start("enrolment", self.enrolment.run(functools.partial(self.health.alarm, "enrolment")))
+        start("enrolment", self.enrolment.run(functools.partial(self.health.alarm, Alarm.ENROLMENT)))
         if self.plan.api.public_from_platform:
-            start("public certificate", self._public_certificate().run(functools.partial(self.health.alarm, "public")))
+            tell = functools.partial(self.health.alarm, Alarm.PUBLIC_CERTIFICATE)
+            start("public certificate", self._public_certificate().run(tell))
         start("watchdog", self._feed_watchdog())
         if self.rollout:
             start("updates", self.rollout.run())
@@ -244,12 +246,12 @@ class Gateway:
 
     def _be_careful(self, safe_mode: SafeMode) -> None:
         """API, bridge and journal only; after a while all drivers but the culprit."""
-        self.health.alarms["safe_mode"] = str(safe_mode)
+        self.health.alarm(Alarm.SAFE_MODE, str(safe_mode))
         culprits = (e.id for e in self.installation.entries().values() if e.kind == safe_mode.culprit)
         self.supervisor.hold(str(safe_mode), culprits)
 
         def release() -> None:
-            self.health.alarms.pop("safe_mode")
+            self.health.alarm(Alarm.SAFE_MODE, "")
             self.supervisor.release()
 
         asyncio.get_running_loop().call_later(SAFE_MODE_S, release)
@@ -293,7 +295,7 @@ class Gateway:
         )
         server = make_server(services, self.certificates.context if self.certificates else None)
         if self.certificates is not None:
-            start("certificates", self.certificates.run(functools.partial(self.health.alarm, "certificate")))
+            start("certificates", self.certificates.run(functools.partial(self.health.alarm, Alarm.CERTIFICATE)))
         start("api", server.serve(sockets=[self.listener]))
         return server
 
@@ -310,11 +312,13 @@ class Gateway:
     def _measures(self) -> Iterable[Sample]:
         """What /metrics shows."""
         uplink: dict[str, float] = {}
+        totals: dict[str, float] = {}
         if self.bridge is not None:
             status = self.bridge.uplink.status
-            uplink = {name: getattr(status, name) for name in UPLINK_NUMBERS}
+            uplink = {name: getattr(status, name) for name in UPLINK_GAUGES}
             uplink["backlog"] = self.journal.last_seq - self.journal.acked_seq
-        return gateway_samples(self.health, self.runtime, uplink)
+            totals = {name: getattr(status, name) for name in UPLINK_TOTALS}
+        return gateway_samples(self.health, self.runtime, uplink, totals)
 
     def _uplink_cause(self) -> str:
         return "" if self.bridge is None else self.bridge.uplink.status.cause
@@ -372,6 +376,7 @@ class Gateway:
                 self.health.beat("writer")  # nothing to write, or waiting for a full disk: not hung
             if not self.runtime.frames_waiting:
                 self.health.beat("inference")
+            self.health.alarm(Alarm.JOURNAL_FULL, DISK_FULL if self.journal.full else "")
             self.logbook.watch(self.health.alarms, self._uplink_status(), self._uplink_cause())
             stale = self.health.stale()
             if not stale:
@@ -382,7 +387,7 @@ class Gateway:
         """After an unclean stop: check the file in the background; a damaged one is put aside at the next start."""
         if await asyncio.to_thread(store.quick_check):
             return
-        self.health.alarms["journal_corrupt"] = "the integrity check failed; a new journal begins at the restart"
+        self.health.alarm(Alarm.JOURNAL_CORRUPT, "the integrity check failed; a new journal begins at the restart")
         await self.journal.mark_damaged()
         self._on_fatal(JournalError("journal: the integrity check failed"))
 

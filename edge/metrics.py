@@ -12,15 +12,44 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge.core.instant import TimeQuality
 from edge.core.observation import DeviceState
-from edge.health import DeviceHealth, Health
+from edge.health import Alarm, DeviceHealth, Health
 from edge.runtime import Runtime
 
 Labels = tuple[tuple[str, str], ...]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LEVELS: Final = frozenset({"bytes_buffered"})
+"""Drivers' numbers that also fall: gauges, not counters."""
+HELP: Final = {
+    "journal_last_seq": "Seq of the newest fact on the disk.",
+    "journal_acked_seq": "Seq up to which the platform has everything.",
+    "journal_pending_facts": "Facts that wait for their commit.",
+    "journal_full": "1 while nothing more fits on the disk or into the quota.",
+    "observations_waiting": "Observations of devices that wait for the engine.",
+    "observations_dropped": "Observations that found the queue full.",
+    "frames_waiting": "Frames of door sensors that wait for the model.",
+    "frames_dropped": "Frames of door sensors that the model had no time for.",
+    "clock_synced": "1 while the clock is synchronised.",
+    "boot": "Number of this start of the gateway.",
+    "uplink_connected": "1 while the broker is connected.",
+    "uplink_acked_seq": "Seq up to which the platform has acknowledged, as the bridge knows it.",
+    "uplink_backlog": "Facts that the platform has not acknowledged.",
+    "uplink_connects": "Connections made to the broker.",
+    "uplink_facts_sent": "Facts given to the broker, repetitions included.",
+    "uplink_messages_sent": "Messages given to the broker.",
+    "rfid_reads": "Reads of tags, over all antennas.",
+    "rfid_reads_stale": "Reads that came too late to say anything.",
+    "rfid_reads_unplanned": "Reads of an antenna that the planogram does not have.",
+    "rfid_reads_untracked": "Reads of strangers, and of items in a crowd that is still being met.",
+    "rfid_reads_refused": "Reads for which the table of tags had no room.",
+    "rfid_unknown_tags": "Tags heard whose product is not in the catalogue.",
+    "rfid_tags_present": "Tags that are believed to be in the store.",
+    "rfid_tags_known": "Tags whose story is kept.",
+    "rfid_tags_rows": "Rows of the table of tags.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +115,11 @@ def device_samples(devices: Mapping[str, DeviceHealth], now_us: int) -> Iterator
             silent_s = (now_us - device.last_seen_us) / 1e6
             yield Sample("smartstore_device_silent_seconds", "gauge", "Since it was last heard.", silent_s, labels)
         for counter, value in sorted(device.counters.items()):
-            name = f"smartstore_device_{_name(counter)}_total"
-            yield Sample(name, "counter", "Counter of the driver.", value, labels)
+            name, words = f"smartstore_device_{_name(counter)}", counter.replace("_", " ")
+            if counter in LEVELS:
+                yield Sample(name, "gauge", f"The driver's own number: {words}.", value, labels)
+            else:
+                yield Sample(f"{name}_total", "counter", f"The driver's own count: {words}.", value, labels)
 
 
 def rfid_samples(status: Mapping[str, Any]) -> Iterator[Sample]:
@@ -109,12 +141,18 @@ def rfid_samples(status: Mapping[str, Any]) -> Iterator[Sample]:
 def named_samples(totals: Mapping[str, float], gauges: Mapping[str, float]) -> Iterator[Sample]:
     """Plain totals and gauges of the gateway."""
     for name, value in totals.items():
-        yield Sample(f"smartstore_{_name(name)}_total", "counter", "Total of the gateway.", value)
+        yield Sample(f"smartstore_{_name(name)}_total", "counter", _help(name), value)
     for name, value in gauges.items():
-        yield Sample(f"smartstore_{_name(name)}", "gauge", "State of the gateway.", value)
+        yield Sample(f"smartstore_{_name(name)}", "gauge", _help(name), value)
 
 
-def gateway_samples(health: Health, runtime: Runtime, uplink: Mapping[str, float]) -> Iterator[Sample]:
+def _help(name: str) -> str:
+    return HELP.get(name) or f"{name.replace('_', ' ').capitalize()}."
+
+
+def gateway_samples(
+    health: Health, runtime: Runtime, uplink: Mapping[str, float], uplink_totals: Mapping[str, float]
+) -> Iterator[Sample]:
     """Everything of one gateway. uplink: numbers of the bridge by name, empty where there is none."""
     journal, now = runtime.journal, runtime.clock.now()
     yield from process_samples()
@@ -128,16 +166,20 @@ def gateway_samples(health: Health, runtime: Runtime, uplink: Mapping[str, float
         "clock_synced": now.quality is TimeQuality.SYNCED,
         "boot": runtime.clock.boot,
     }
-    yield from named_samples(health.counters, gauges | {f"uplink_{name}": value for name, value in uplink.items()})
+    yield from named_samples(
+        health.counters | {f"uplink_{name}": value for name, value in uplink_totals.items()},
+        gauges | {f"uplink_{name}": value for name, value in uplink.items()},
+    )
     yield from alarm_samples(health.alarms, health.stale())
     yield from device_samples(health.devices, now.mono_us)
     yield from rfid_samples(runtime.engine.parts.presence.status())
 
 
 def alarm_samples(alarms: Iterable[str], stale: Iterable[str]) -> Iterator[Sample]:
-    """One row for each alarm and each heartbeat that is overdue."""
-    for name in sorted(alarms):
-        yield Sample("smartstore_alarm", "gauge", "1 while the alarm is on.", 1, (("alarm", name),))
+    """One row for each alarm there is, and each heartbeat that is overdue."""
+    raised = frozenset(alarms)
+    for name in Alarm:
+        yield Sample("smartstore_alarm", "gauge", "1 while the alarm is on.", name in raised, (("alarm", name.value),))
     for name in sorted(stale):
         yield Sample("smartstore_heartbeat_overdue", "gauge", "1 while it is overdue.", 1, (("heartbeat", name),))
 

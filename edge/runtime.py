@@ -194,7 +194,7 @@ class Runtime:
         if now.mono_us >= self._next_internals_us:
             self._next_internals_us = now.mono_us + INTERNALS_PERIOD_US
             internals = self.engine.snapshot()
-        with contextlib.suppress(JournalFull):  # counted as an alarm by `_commit`; the log has dropped what it may
+        with contextlib.suppress(JournalFull):  # an alarm while `journal.full`; the log has dropped what it may
             self._commit(facts, now, internals)
 
     def _commit(
@@ -210,11 +210,7 @@ class Runtime:
         if not (facts or said or documents or internals or urgent):
             return None
         commit = Commit([(fact, now) for fact in facts], said, internals)
-        try:
-            waiter = self.journal.append(commit, now, urgent=urgent)
-        except JournalFull as error:
-            self.health.alarms["journal_full"] = str(error)
-            raise
+        waiter = self.journal.append(commit, now, urgent=urgent)
         seq = self.journal.last_seq + self.journal.pending
         self.view.await_commit(seq, documents)
         if self.logbook is not None:

@@ -21,4 +21,7 @@ peer sllurp "$home/sllurp/bin/python -c 'import sllurp.llrp'" \
     "${PYTHON:-python3} -m venv $home/sllurp && $home/sllurp/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 sllurp==3.0.5"
 peer llrpjs "test -e $home/node_modules/llrpjs/package.json" \
     "npm install --prefix $home --no-audit --no-fund --no-save --no-package-lock --ignore-scripts --fetch-retries 1 llrpjs@1.0.1"
+# Readers of what we write, by those who defined it: Prometheus' text (Apache-2.0), CycloneDX (Apache-2.0).
+peer readers "$home/readers/bin/python -c 'import prometheus_client, cyclonedx, jsonschema'" \
+    "${PYTHON:-python3} -m venv $home/readers && $home/readers/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 prometheus_client==0.26.0 'cyclonedx-python-lib[json-validation]==11.12.0'"
 exit 0

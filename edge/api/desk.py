@@ -22,6 +22,7 @@ from edge.api.shopper_limits import Limits, Rate
 from edge.core.errors import JournalFull
 from edge.core.instant import US_PER_MIN, Instant
 from edge.core.site import Site
+from edge.health import Alarm
 from edge.offers import Offers
 
 ASK: Final = Rate(10.0, 40.0)
@@ -176,9 +177,9 @@ async def keep_promises(state: State, here: Services, every_s: float = PROMISES_
         try:
             await desk.offers.keep_promises(here.runtime.clock.now())
         except JournalFull as error:
-            here.health.alarms["erasure"] = f"erasures wait: {error}"
+            here.health.alarm(Alarm.ERASURE, f"erasures wait: {error}")
         else:
-            here.health.alarms.pop("erasure", None)
+            here.health.alarm(Alarm.ERASURE, "")
 
 
 AtDesk = Annotated[Desk, Depends(desk_of)]

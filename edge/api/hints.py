@@ -21,8 +21,12 @@ HINTS = {
     "heartbeat:loop": "The gateway restarts by itself; send the support bundle if it happens again.",
     "heartbeat:writer": "Check the memory card; the gateway restarts by itself.",
     "heartbeat:inference": "The model hangs; the gateway restarts by itself.",
+    "safe_mode": "Drivers start again after ten minutes without the named kind: update it or take it out of service.",
+    "quarantined": "It crashed the gateway: set it up anew when the cause is mended.",
     "certificate": "Make room on the disk; browsers warn when the certificate is over.",
     "enrolment": "Look at the enrolment's cause; the link works until the certificate is over.",
+    "public_certificate": "Look whether the platform is reached; phones warn when the certificate is over.",
+    "erasure": "Make room on the disk: a customer's data wait to be erased, which must be done within a day.",
     "journal_full": "Restore the link to the platform, or raise the quota.",
     "journal_corrupt": "Replace the memory card soon; a new journal began.",
 }

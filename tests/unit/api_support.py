@@ -152,7 +152,7 @@ async def gateway(
         uplink=lambda: "off",
         doors=doors,
         logbook=logbook,
-        measures=lambda: gateway_samples(health, runtime, {"connected": 1}),
+        measures=lambda: gateway_samples(health, runtime, {"connected": 1}, {"connects": 3}),
         recordings=Recordings(Path(folder), installation),
         restart=lambda: restarts.append(clock.now_us),
         network=MachineNetwork(bus or NoBus(), journal),

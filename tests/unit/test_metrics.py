@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import subprocess
+from pathlib import Path
+
+import pytest
 
 from edge.core.observation import DeviceIdentity, DeviceState, DeviceStatus
-from edge.health import DeviceHealth
-from edge.metrics import Sample, device_samples, exposition
+from edge.health import Alarm, DeviceHealth
+from edge.metrics import HELP, Sample, device_samples, exposition
 from tests.unit.api_support import gateway
 
+ROOT = Path(__file__).parents[2]
+READ = """import json, sys
+from prometheus_client.parser import text_string_to_metric_families
+found = {f.name: (f.type, f.documentation, [*{s.name for s in f.samples}])
+         for f in text_string_to_metric_families(sys.stdin.read())}
+print(json.dumps(found))"""
 LINE = re.compile(r'^([a-zA-Z_:][\w:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (-?[\d.e+-]+|NaN)$')
 
 
@@ -30,6 +41,41 @@ def parsed(page: str) -> dict[tuple[str, str], float]:
             assert (match[1], match[2] or "") not in values, f"{line}: twice"
             values[match[1], match[2] or ""] = float(match[3])
     return values
+
+
+def by_its_makers(page: str) -> None:
+    """The page as Prometheus' own client library reads it (`make peers` installs it apart from us)."""
+    reader = ROOT / ".venv/peers/readers/bin/python"
+    if not reader.exists():
+        pytest.skip("prometheus_client is not here (`make peers`)")
+    read = subprocess.run([str(reader), "-c", READ], input=page, capture_output=True, text=True, check=False)
+    assert read.returncode == 0, read.stderr
+    families = json.loads(read.stdout)
+    assert len(families) > 25
+    for name, (kind, words, samples) in families.items():
+        assert kind in ("counter", "gauge"), name
+        assert len(words) > 4, name
+        assert samples == [f"{name}_total" if kind == "counter" else name], name
+
+
+def test_each_number_of_the_gateway_itself_is_explained() -> None:
+    async def main() -> list[Sample]:
+        async with gateway() as bench:
+            bench.services.health.count("observations_dropped")
+            return list(bench.services.measures())
+
+    for sample in asyncio.run(main()):
+        short = sample.name.removeprefix("smartstore_").removesuffix("_total")
+        assert (sample.name.endswith("_total")) is (sample.kind == "counter"), sample
+        explained = sample.help == HELP.get(short) or sample.labels or sample.name.startswith("process_")
+        assert explained, f"{sample.name}: add it to HELP of edge/metrics.py"
+
+
+def test_what_a_driver_holds_just_now_is_no_counter() -> None:
+    device = DeviceHealth("shelf_mcu", DeviceState.ONLINE, counters={"bytes_buffered": 3, "bytes_in": 9})
+    kinds = {sample.name: sample.kind for sample in device_samples({"m-1": device}, 0)}
+    assert kinds["smartstore_device_bytes_buffered"] == "gauge"
+    assert kinds["smartstore_device_bytes_in_total"] == "counter"
 
 
 def test_labels_are_escaped_and_samples_of_one_name_stand_together() -> None:
@@ -73,6 +119,9 @@ def test_the_page_needs_a_viewer_and_shows_the_gateway() -> None:
             values = parsed(answer.text)
             assert values["smartstore_journal_last_seq", ""] == bench.services.runtime.journal.last_seq > 0
             assert values["smartstore_uplink_connected", ""] == 1
+            assert values["smartstore_uplink_connects_total", ""] == 3
+            assert {values["smartstore_alarm", f'alarm="{name}"'] for name in Alarm} == {0}
+            by_its_makers(answer.text)
             assert values["process_resident_memory_bytes", ""] > 10e6
             async with bench.client("technician") as technician:
                 rows = (await technician.get("/v1/logs")).json()

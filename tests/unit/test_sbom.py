@@ -9,7 +9,16 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+VALIDATE = """import json, sys
+from cyclonedx.model.bom import Bom
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+text = sys.stdin.read()
+wrong = JsonStrictValidator(SchemaVersion.V1_5).validate_str(text)
+sys.exit(str(wrong)[:500] if wrong else 0 if Bom.from_json(json.loads(text)).validate() else 1)"""
 
 
 def test_every_pin_is_a_component_with_hashes() -> None:
@@ -23,6 +32,20 @@ def test_every_pin_is_a_component_with_hashes() -> None:
     assert len(refs) == len(set(refs)) == len(pins) > 40
     assert all(row["hashes"] for row in document["components"])
     assert {"numpy", "paho-mqtt", "tuf"} <= {row["name"] for row in document["components"]}
+
+
+def test_the_document_is_valid_by_its_own_schema() -> None:
+    reader = ROOT / ".venv/peers/readers/bin/python"
+    if not reader.exists():
+        pytest.skip("cyclonedx-python-lib is not here (`make peers`)")
+    told = subprocess.run(
+        [sys.executable, str(ROOT / "deploy" / "sbom.py")], capture_output=True, text=True, check=True
+    )
+    for document, valid in ((told.stdout, True), (told.stdout.replace('"SHA-256"', '"SHA-255"', 1), False)):
+        read = subprocess.run(
+            [str(reader), "-c", VALIDATE], input=document, capture_output=True, text=True, check=False
+        )
+        assert (read.returncode == 0) is valid, read.stdout + read.stderr
 
 
 def test_a_gateway_gets_what_was_tested_and_nothing_else() -> None:

@@ -24,11 +24,12 @@ setup: system $(STAMP)
 system:
 	@PYTHON=$(PYTHON) sh deploy/system-packages.sh
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-build.lock pyproject.toml
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the locked packages into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --no-deps --editable . >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-build.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
 	@$(BIN)/python -m compileall -q edge devices firmware_sim cloud_bridge models
 	@touch $(STAMP)
 
@@ -59,10 +60,12 @@ train: setup
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet "torch==2.13.0" "onnx>=1.17"
 	@$(BIN)/python -m models.train $(ARGS)
 
-# Two locks of the same versions: what developing and testing needs, and what alone runs on a gateway.
+# Two locks of the same versions: what developing and testing needs, and what alone runs on a gateway. A third: what
+# builds the wheel (pyproject.toml, build-system), so that nothing unpinned runs on a publisher's machine or a gateway.
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --quiet --output-file requirements.lock
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet --constraint requirements.lock --output-file requirements-gateway.lock
+	sed -n 's/^requires = \["\(.*\)"\].*/\1/p' pyproject.toml | uv pip compile - --universal --python-version 3.11 --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements-build.lock
 
 # Bill of materials (CycloneDX) of what the lock pins.
 sbom:

@@ -83,7 +83,10 @@ programs() {
         python3 -m venv "$slot"
         if [ "${PIP:-yes}" = yes ]; then
             "$slot/bin/python" -m pip install --quiet --require-hashes -r "$here/requirements-gateway.lock"
-            "$slot/bin/python" -m pip install --quiet --no-deps "$here"
+            # What builds is pinned by hash like what runs, and does not stay.
+            "$slot/bin/python" -m pip install --quiet --require-hashes --target "$slot/build" -r "$here/requirements-build.lock"
+            PYTHONPATH="$slot/build" "$slot/bin/python" -m pip install --quiet --no-deps --no-build-isolation "$here"
+            rm -rf "$slot/build"
         fi
         cp -R "$here/docs" "$here/deploy" "$slot/"
         sync
@@ -130,34 +133,42 @@ trust() {
     chown "$(owner)" "$state/root.json"
 }
 
+# A folder may be a mount of the data partition (read-only-root.sh): then what is in it goes, and the empty folder stays.
+clear_out() {
+    [ -d "$1" ] || return 0
+    find "$1" -mindepth 1 -delete
+    rmdir "$1" 2>/dev/null || true
+}
+
 remove() {
     if [ "$START" = yes ]; then
         # shellcheck disable=SC2086
         systemctl disable --now $units smartstore-update.service 2>/dev/null || true
     fi
     files | while read -r _ target; do rm -f "$ROOT/$target"; done
-    rm -rf "$ROOT/opt/smartstore"
+    clear_out "$ROOT/opt/smartstore"
+    [ "$START" = no ] || systemctl daemon-reload || true
     say "programs and units are removed"
 }
 
 wipe() {
-    if [ -d "$state" ]; then
-        # Overwrite what is secret before unlinking; on flash this is best effort, so the keys are revoked centrally too.
-        find "$state" "$ROOT/etc/smartstore" -type f -exec shred -u {} + 2>/dev/null || true
-        rm -rf "$state" "$ROOT/var/lib/smartstore-update"
-    fi
-    rm -rf "$ROOT/etc/smartstore"
+    # Overwrite what is secret before unlinking; on flash this is best effort, so the keys are revoked centrally too.
+    for folder in "$state" "$ROOT/etc/smartstore"; do
+        [ ! -d "$folder" ] || find "$folder" -type f -exec shred -u {} + 2>/dev/null || true
+    done
+    for folder in "$state" "$ROOT/var/lib/smartstore-update" "$ROOT/etc/smartstore"; do clear_out "$folder"; done
+    [ "$START" = no ] || userdel smartstore 2>/dev/null || true
     say "facts, settings and keys are gone; revoke this gateway's certificate at the platform"
 }
 
-case $mode in
-uninstall) remove && exit 0 ;;
-wipe) remove && wipe && exit 0 ;;
-esac
 [ "$mode" = check ] || [ "$(id -u)" = 0 ] || {
     echo "install.sh: run it as root" >&2
     exit 2
 }
+case $mode in
+uninstall) remove && exit 0 ;;
+wipe) remove && wipe && exit 0 ;;
+esac
 people
 programs
 files >"${TMPDIR:-/tmp}/smartstore-files.$$"
@@ -165,13 +176,18 @@ while read -r source target; do put "$source" "$target"; done <"${TMPDIR:-/tmp}/
 rm -f "${TMPDIR:-/tmp}/smartstore-files.$$"
 settings
 trust
+if [ "$START" = yes ]; then
+    for unit in $units; do systemctl is-enabled --quiet "$unit" 2>/dev/null || differs "$unit is not enabled"; done
+fi
 if [ "$mode" = check ]; then
     [ "$changed" = 0 ] && say "everything is as released"
     exit "$changed"
 fi
 if [ "$START" = yes ] && [ "$changed" = 1 ]; then
     systemctl daemon-reload
-    udevadm control --reload || true
+    # What is plugged in already gets its name and rights, too; logs move to memory now, not at the next start.
+    { udevadm control --reload && udevadm trigger --subsystem-match=tty --subsystem-match=usb; } 2>/dev/null || true
+    systemctl try-restart systemd-journald.service || true
     # shellcheck disable=SC2086
     systemctl enable $units
     # shellcheck disable=SC2086

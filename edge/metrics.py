@@ -178,8 +178,10 @@ def gateway_samples(
 def alarm_samples(alarms: Iterable[str], stale: Iterable[str]) -> Iterator[Sample]:
     """One row for each alarm there is, and each heartbeat that is overdue."""
     raised = frozenset(alarms)
-    for name in Alarm:
-        yield Sample("smartstore_alarm", "gauge", "1 while the alarm is on.", name in raised, (("alarm", name.value),))
+    for alarm in Alarm:
+        yield Sample(
+            "smartstore_alarm", "gauge", "1 while the alarm is on.", alarm in raised, (("alarm", alarm.value),)
+        )
     for name in sorted(stale):
         yield Sample("smartstore_heartbeat_overdue", "gauge", "1 while it is overdue.", 1, (("heartbeat", name),))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -25,9 +26,10 @@ LEFT_OUT = (
 build left there."""
 
 
-def _pip(*arguments: str) -> None:
+def _pip(*arguments: str, path: str = "") -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | ({"PYTHONPATH": path} if path else {})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         words = done.stderr.strip().splitlines() or ["no words"]
         causes = [line.strip() for line in words if re.match(r"\s*(ERROR|error|\w+Error):", line)] or words[-1:]
@@ -49,8 +51,8 @@ def version_of(source: Path) -> str:
 def pack(source: Path, out: Path, say: Callable[[str], None]) -> tuple[str, int]:
     """A tar with ``wheels/`` (hashes checked against the lock), ``docs/`` and ``deploy/``: (version, number of wheels).
 
-    Built from a copy, so that nothing is left in the checkout and nothing that an earlier build left there is shipped.
-    Wheels are compressed already, so the tar is not. Raises PublisherError.
+    Built from a copy, so that nothing is left in the checkout and nothing that an earlier build left there is shipped;
+    built by what requirements-build.lock pins. Wheels are compressed already, so the tar is not. Raises PublisherError.
     """
     version = version_of(source)
     with tempfile.TemporaryDirectory() as scratch:
@@ -60,8 +62,10 @@ def pack(source: Path, out: Path, say: Callable[[str], None]) -> tuple[str, int]
         lock = str(copy / "requirements-gateway.lock")
         _pip("download", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", lock, "-d", str(wheels))
         say("building the wheel …")
+        tools, pins = str(Path(scratch) / "tools"), str(copy / "requirements-build.lock")
+        _pip("install", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", pins, "--target", tools)
         # An absolute path: pip takes a bare word for the name of a package on its index.
-        _pip("wheel", "--quiet", "--no-deps", str(copy), "-w", str(wheels))
+        _pip("wheel", "--quiet", "--no-deps", "--no-build-isolation", str(copy), "-w", str(wheels), path=tools)
         with tarfile.open(out, "w") as archive:
             archive.add(wheels, "wheels", filter=_plain)
             for folder in ("docs", "deploy"):

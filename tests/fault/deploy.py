@@ -78,6 +78,39 @@ def installer(trial: Trial) -> Outcome:
     return Outcome(1, len(wrong), "; ".join(wrong) or "installed, repaired, removed, wiped in a fresh Debian 12")
 
 
+UNPACK = r"""
+import sys, pathlib, yaml
+for file in yaml.safe_load(open("/root/smartstore/deploy/cloud-init/user-data"))["write_files"]:
+    path = pathlib.Path(file["path"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(file["content"])
+    path.chmod(int(file.get("permissions", "0644"), 8))
+"""
+
+
+def first_boot(trial: Trial) -> Outcome:
+    """The user-data by cloud-init's own schema; its service's program without and with network, in a fresh Debian."""
+    debian(trial.folder / "debian")
+    at = Chroot(trial.folder / "debian")
+    wrong: list[str] = []
+    at.with_network("apt-get update -q && apt-get install -yq --no-install-recommends cloud-init")
+    said = at.sh("cloud-init schema --config-file /root/smartstore/deploy/cloud-init/user-data")
+    if "Valid" not in said.stdout:
+        wrong.append(f"schema: {said.stdout}{said.stderr}"[:300])
+    at.sh(f"python3 -c '{UNPACK}'")
+    at.sh("mkdir -p /boot/firmware; cp -r /root/smartstore /root/release; rm -rf /root/smartstore")
+    at.sh("tar -czf /boot/firmware/smartstore.tar.gz -C /root release; rm /etc/resolv.conf")
+    alone = at.sh("/usr/local/sbin/smartstore-first-boot", PIP="yes")
+    if alone.returncode == 0 or (at.folder / "opt/smartstore/good").exists():
+        wrong.append("without a network it claims to be done")
+    at.with_network("/usr/local/sbin/smartstore-first-boot")
+    version = at.sh("/opt/smartstore/good/bin/smartstore version").stdout.strip()
+    if not version:
+        wrong.append("no gateway is installed")
+    figure = f"valid for cloud-init's schema; without a network an error, tried again, then release {version}"
+    return Outcome(1, len(wrong), "; ".join(wrong) or figure)
+
+
 def _releases(at: Chroot) -> None:
     """A repository with 9.0.1, which does well, and 9.0.2, which answers `version` and crashes when it is to serve."""
     at.with_network("cd /srv && " + SMARTSTORE + " release init --dir repository")
@@ -203,6 +236,7 @@ def _life(machine: Machine, seen: Watched) -> str:
 
 PROMISES = (
     Promise("installer", "installer: idempotent, --check, --uninstall, --wipe in a fresh Debian", (0, 1, 1), installer),
+    Promise("first_boot", "first boot by cloud-init: valid, tries until it is installed", (0, 1, 1), first_boot),
     Promise(
         "systemd", "real systemd: installed, killed, hung, updated, a bad release taken back", (0, 1, 1), under_systemd
     ),

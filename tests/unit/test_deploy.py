@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edge.journal import JournalSettings
 from edge.journal.log import open_store
@@ -73,6 +74,52 @@ def test_shell_scripts_are_sound() -> None:
     scripts = [str(path) for path in sorted(DEPLOY.rglob("*.sh"))]
     done = subprocess.run([tool("shellcheck"), *scripts], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_first_boot_goes_on_trying_until_the_gateway_is_installed(tmp_path: Path) -> None:
+    """`cloud-init schema` itself judges the file in the campaign (`python -m tests.fault deploy --only first_boot`)."""
+    text = (DEPLOY / "cloud-init" / "user-data").read_text()
+    assert text.startswith("#cloud-config\n")
+    data = yaml.safe_load(text)
+    script, unit = data["write_files"]
+    assert script["permissions"] == "0755"
+    (tmp_path / "first-boot").write_text(script["content"])
+    sound = subprocess.run(
+        [tool("shellcheck"), str(tmp_path / "first-boot")], capture_output=True, text=True, check=False
+    )
+    assert sound.returncode == 0, sound.stdout
+    assert f"ExecStart={script['path']}\n" in unit["content"]
+    for line in (
+        "Restart=on-failure",
+        "StartLimitIntervalSec=0",
+        "ConditionPathExists=!/opt/smartstore/good/bin/smartstore",
+    ):
+        assert f"\n{line}\n" in unit["content"]
+    file = tmp_path / Path(unit["path"]).name
+    file.write_text(unit["content"].replace(script["path"], "/bin/true"))
+    done = subprocess.run([tool("systemd-analyze"), "verify", str(file)], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if file.name in line] == []
+    assert ["systemctl", "enable", file.name] in data["runcmd"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the installer needs root")
+def test_a_wipe_also_empties_what_is_a_mount_of_the_data_partition(tmp_path: Path) -> None:
+    root, state = tmp_path / "root", tmp_path / "root/var/lib/smartstore"
+    for folder in (root / "etc/smartstore", state, tmp_path / "data"):
+        folder.mkdir(parents=True)
+    (root / "etc/smartstore/mqtt-password").write_text("secret")
+    if subprocess.run(["mount", "--bind", str(tmp_path / "data"), str(state)], check=False).returncode:
+        pytest.skip("this machine mounts nothing")
+    try:
+        (state / "tls").mkdir()
+        (state / "tls/ca.key").write_text("secret")
+        done = install(root, "--wipe")
+        assert done.returncode == 0, done.stderr
+        assert list((tmp_path / "data").iterdir()) == []
+        assert not (root / "etc/smartstore").exists()
+        assert "facts, settings and keys are gone" in done.stdout
+    finally:
+        subprocess.run(["umount", str(state)], check=True)
 
 
 def test_first_settings_are_valid(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ def test_the_document_is_valid_by_its_own_schema() -> None:
         assert (read.returncode == 0) is valid, read.stdout + read.stderr
 
 
+def test_what_builds_a_release_is_pinned_by_hash_everywhere() -> None:
+    (tool,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    lock = (ROOT / "requirements-build.lock").read_text()
+    assert re.findall(r"^([A-Za-z0-9._-]+==[^\s;\\]+)", lock, re.MULTILINE) == [tool]
+    assert lock.count("--hash=sha256:") >= 1
+    for builder in ("Makefile", "deploy/install.sh", "edge/updates/bundle.py"):
+        text = (ROOT / builder).read_text()
+        assert text.count("requirements-build.lock") >= 1, builder
+        assert text.count("no-build-isolation") == 1, builder
+
+
 def test_a_gateway_gets_what_was_tested_and_nothing_else() -> None:
     pin = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
     tested = set(pin.findall((ROOT / "requirements.lock").read_text()))

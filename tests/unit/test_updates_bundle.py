@@ -19,8 +19,8 @@ from edge.updates.slots import unpack
 def checkout(folder: Path) -> Path:
     """A small release, with everything beside it that a developer's checkout has."""
     files = {
-        "pyproject.toml": 'version = "1.4.0"\n', "requirements-gateway.lock": "", "edge/main.py": "", "docs/a.md": "",
-        "deploy/install.sh": "", "build/lib/edge/deleted.py": "", "smartstore.egg-info/SOURCES.txt": "",
+        "pyproject.toml": 'version = "1.4.0"\n', "requirements-gateway.lock": "", "requirements-build.lock": "",
+        "edge/main.py": "", "docs/a.md": "", "deploy/install.sh": "", "build/lib/edge/deleted.py": "", "smartstore.egg-info/SOURCES.txt": "",
         ".git/config": "", ".venv/bin/python": "", "tests/test_x.py": "", "edge/__pycache__/main.pyc": "",
         "var/journal.db": "", ".mypy_cache/x": "",
     }  # fmt: skip
@@ -40,15 +40,22 @@ def test_a_bundle_is_built_from_a_copy_without_what_is_no_release(
 ) -> None:
     """setuptools would ship build/lib/edge/deleted.py, and leave a build folder of its own behind."""
     source = checkout(tmp_path / "source")
-    before, built_from = under(source), []
+    before, built_from, tools = under(source), [], []
 
-    def pip(*arguments: str) -> None:
+    def pip(*arguments: str, path: str = "") -> None:
+        if arguments[0] == "install":
+            assert "--require-hashes" in arguments
+            assert arguments[arguments.index("-r") + 1].endswith("/requirements-build.lock")
+            tools.append(arguments[arguments.index("--target") + 1])
+            return
         wheels = Path(arguments[arguments.index("-d" if arguments[0] == "download" else "-w") + 1])
         wheels.mkdir(exist_ok=True)
         if arguments[0] == "download":
             assert "--require-hashes" in arguments
             (wheels / "tuf-6.0.0-py3-none-any.whl").touch()
             return
+        assert "--no-build-isolation" in arguments
+        assert [path] == tools, "built by what was pinned"
         (copy,) = [Path(word) for word in arguments if "/" in word and word != str(wheels)]
         assert copy.is_absolute(), "a bare word would be the name of a package on the index"
         built_from.append(under(copy))
@@ -58,8 +65,8 @@ def test_a_bundle_is_built_from_a_copy_without_what_is_no_release(
     monkeypatch.setattr(bundle, "_pip", pip)
     monkeypatch.chdir(tmp_path)
     assert bundle.pack(Path("source"), tmp_path / "out.tar", lambda _: None) == ("1.4.0", 2)
-    wanted = {"pyproject.toml", "requirements-gateway.lock", "edge/main.py", "docs/a.md", "deploy/install.sh"}
-    assert built_from == [wanted]
+    wanted = {"pyproject.toml", "requirements-gateway.lock", "requirements-build.lock"}
+    assert built_from == [wanted | {"edge/main.py", "docs/a.md", "deploy/install.sh"}]
     assert under(source) == before
     assert not (source / "build/bdist").exists()
     with tarfile.open(tmp_path / "out.tar") as archive:

@@ -256,7 +256,7 @@ class Presence:
         elif self._turn == 0:  # few tags cost less than the calls: all that rest are looked at together
             rows = tracks.due(n_rows, now_us, slice(None))
         else:
-            rows = tracks.restless(n_rows, now_us)
+            rows = tracks.restless(n_rows)
         if len(rows):
             verdicts = tracks.step(rows, now_us, self._activity.blind, self._activity.log_activity)
             yield from self._settle(verdicts, now_us)

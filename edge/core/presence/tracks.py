@@ -51,10 +51,9 @@ BLIND_SURE = 0.95  # what a tag of a blind place needs to move
 EXIT_BONUS = np.float32(2)  # nats a step: who is read best at the exit is on the way out, and walks fast
 EXIT_GONE_US, EXIT_SURE = 10 * US_PER_S, 0.95  # silent for so long after the exit: outside
 REST_US = 3 * US_PER_S
-RESTLESS_US = 300 * US_PER_S  # who is undecided for longer is looked at as often as those that rest
 SETTLED = 0.98
 ELSEWHERE_DB = np.float32(8)
-COLUMNS = ("stepped_us", "read_us", "heard_us", "stay_us", "sure_us", "guarded_us", "gap_s", "told")
+COLUMNS = ("stepped_us", "read_us", "heard_us", "stay_us", "guarded_us", "gap_s", "told")
 FLAGS = ("news", "tracked", "settled", "product")
 GAP_FIRST_S = np.float32(4.0)
 GAP_MEMORY_S = np.float32(300.0)
@@ -110,7 +109,6 @@ class Tracks:
         self.news = np.zeros(0, bool)
         self.tracked = np.zeros(0, bool)
         self.settled = np.zeros(0, bool)  # sure of its place, and nothing said otherwise since
-        self.sure_us = np.zeros(0, np.int64)  # when it was last settled, or believed to be somewhere else
         self.said = np.zeros(0, np.int32)  # place that was last believed
         self.product = np.zeros(0, np.int32)  # row of `homes`
         self.told = np.zeros(0, np.float32)  # probability of it that was last given out
@@ -143,7 +141,7 @@ class Tracks:
         self.reads.reshape(-1, K)[rows] = 0
         self.levels.reshape(-1, K)[rows] = 0
         self.stepped_us[rows] = now_us - US_PER_S
-        self.read_us[rows] = self.heard_us[rows] = self.stay_us[rows] = self.sure_us[rows] = now_us
+        self.read_us[rows] = self.heard_us[rows] = self.stay_us[rows] = now_us
         self.own.sums[rows] = 0
         self.gap_s[rows] = GAP_FIRST_S
         self.news[rows] = False
@@ -192,10 +190,13 @@ class Tracks:
         np.add.at(self.levels, flat, reads * level_dbm)
         self.news[rows] = True
         self.read_us[rows] = now_us
-        # read elsewhere, and as strongly as what stands there: do not rest
+        # read elsewhere only, and as strongly as what stands there: do not rest
         elsewhere = place != self.said.take(rows)
+        at_home = rows[~elsewhere]
         elsewhere &= level_dbm > (self.usual.rssi_dbm - ELSEWHERE_DB).take(place)
+        as_before = self.settled.take(at_home)
         self.settled[rows[elsewhere]] = False
+        self.settled[at_home] = as_before
 
     def _give_slots(self, rows: Rows, place: NDArray[np.int32]) -> None:
         pairs = distinct(rows * (self.n_places + 1) + place)
@@ -219,14 +220,12 @@ class Tracks:
 
     def slept(self, gap_us: int, now_us: int) -> None:
         """Nobody listened for so long: silence in that time says nothing."""
-        for column in (self.read_us, self.heard_us, self.stepped_us, self.stay_us, self.sure_us):
+        for column in (self.read_us, self.heard_us, self.stepped_us, self.stay_us):
             np.minimum(column + gap_us, now_us, out=column)
 
-    def restless(self, n_rows: int, now_us: int) -> Rows:
-        """Rows with news whose place has been unsure for a short time."""
-        undecided = self.news[:n_rows] & ~self.settled[:n_rows]
-        undecided &= self.sure_us[:n_rows] > now_us - RESTLESS_US
-        rows: Rows = undecided.nonzero()[0]
+    def restless(self, n_rows: int) -> Rows:
+        """Rows with news that are not sure of their place."""
+        rows: Rows = (self.news[:n_rows] & ~self.settled[:n_rows]).nonzero()[0]
         return rows
 
     def due(self, n_rows: int, rested_us: int, cohort: slice) -> Rows:
@@ -269,9 +268,7 @@ class Tracks:
             frozen = blind[said]
             needed[frozen] = np.where(place[frozen] == NOWHERE, np.inf, BLIND_SURE)
         is_said = place == said
-        settled = is_said & (verdicts.probability > SETTLED)
-        self.settled[rows] = settled
-        self.sure_us[rows[settled]] = now_us
+        self.settled[rows] = is_said & (verdicts.probability > SETTLED)
         changed = (~is_said & (verdicts.probability >= needed)).nonzero()[0]
         probability = np.where(is_said, verdicts.probability, 1 - verdicts.probability)
         probability[changed] = verdicts.probability[changed]
@@ -285,7 +282,7 @@ class Tracks:
         if len(changed):
             moved = rows[changed]
             self.said[moved] = place[changed]
-            self.stay_us[moved] = self.sure_us[moved] = now_us
+            self.stay_us[moved] = now_us
             self.guarded_us[moved] = 0
             self.told[moved] = probability[changed]
         self.told[rows[tell]] = probability[tell]

@@ -99,10 +99,6 @@ class _Link:
         self.path_dbm = 0.0
         self.kick = profile.shadow_sd_db * math.sqrt(1.0 - self.keep**2)
 
-    def after(self, t_us: int) -> int:
-        """When the packet after the one at ``t_us`` is sent."""
-        return t_us + self.interval_us + int(self.schedule.random() * JITTER_US)
-
 
 class Ear:
     """A receiver. Windows of `receive` must follow each other; packets before a window are lost.
@@ -132,11 +128,16 @@ class Ear:
         """Packets received with t0 <= t < t1, in time order; ``places`` as the senders, ``here`` the receiver."""
         out = []
         profile, coming, links = self.profile, self._next, self._links
+        noise_sd_db, interval_us = profile.noise_sd_db, profile.scan_interval_us
         while coming and coming[0][0] < t1_us:
             t_us, i = coming[0]
             link = links[i]
-            heapq.heapreplace(coming, (link.after(t_us), i))
-            fading_db, luck = self._fading(link, t_us), link.rng.random()
+            heapq.heapreplace(coming, (t_us + link.interval_us + int(link.schedule.random() * JITTER_US), i))
+            rng = link.rng
+            link.shadow_db = link.shadow_db * link.keep + rng.gauss(0.0, link.kick)
+            fading_db = link.static_db + link.shadow_db + link.channel_db[t_us // interval_us % _CHANNELS]
+            fading_db += rng.gauss(0.0, noise_sd_db)
+            luck = rng.random()
             if t_us < t0_us:
                 continue
             there = places[i](t_us)
@@ -157,12 +158,6 @@ class Ear:
         if slot != self._slot:
             self._slot, self._stood = slot, list(self._bodies(slot * _SLOT_US))
         return shading(self._stood, there, here)
-
-    def _fading(self, link: _Link, t_us: int) -> float:
-        gauss, profile = link.rng.gauss, self.profile
-        link.shadow_db = link.shadow_db * link.keep + gauss(0.0, link.kick)
-        channel_db = link.channel_db[t_us // profile.scan_interval_us % _CHANNELS]
-        return link.static_db + link.shadow_db + channel_db + gauss(0.0, profile.noise_sd_db)
 
     def _chance(self, level_dbm: float) -> float:
         """Probability of reception: half at the sensitivity, nearly all 3 dB above it."""

@@ -105,9 +105,30 @@ class ReaderField:
         self._gone: list[tuple[int, int]] = []
         """(t, tag): reads of the current block that do not happen, since the tag went."""
         self._covered_us = 0
+        self._left: set[int] = set()
+        """Tags whose rows are to be dropped from the columns, before the next draw …"""
+        self._came: list[tuple[int, int, float, float, float]] = []
+        """… and the rows (tag, antenna, mean, fade, decay) of newcomers, to be added then."""
+
+    def _settle(self) -> None:
+        """Bring the columns up to date: once a block costs less than with each tag that comes or goes."""
+        if self._left:
+            keep = np.flatnonzero(~np.isin(self._tag, list(self._left)))
+            self._tag, self._antenna = self._tag.take(keep), self._antenna.take(keep)
+            self._mean, self._fade, self._decay = self._mean.take(keep), self._fade.take(keep), self._decay.take(keep)
+            self._left.clear()
+        if self._came:
+            tag, antenna, *columns = zip(*self._came, strict=True)
+            self._tag = np.concatenate((self._tag, tag))
+            self._antenna = np.concatenate((self._antenna, antenna))
+            self._mean = np.concatenate((self._mean, columns[0]))
+            self._fade = np.concatenate((self._fade, columns[1]))
+            self._decay = np.concatenate((self._decay, columns[2]))
+            self._came.clear()
 
     def _draw(self, t0_us: int, t1_us: int) -> Reads:
         """Draw all reads in [t0, t1) and move the fading on."""
+        self._settle()
         profile, rng = self._profile, self._rng
         first, rounds = t0_us // profile.round_us, -(-t1_us // profile.round_us) - t0_us // profile.round_us
         kick = rng.standard_normal((rounds, self._tag.size))
@@ -132,34 +153,24 @@ class ReaderField:
         half_db = np.rint(2.0 * level[order]).astype(np.int64)
         return Reads(t_us[order], self._tag[col[order]], self._ports[antenna[order]], 50 * half_db)
 
-    def _draw_one(self, t0_us: int, tag: int, antenna: int, mean_dbm: float) -> float:
-        """Draw the reads of one newcomer up to the end of the block; returns its fading there."""
-        profile, chance = self._profile, self._chance
-        fade = chance.gauss(0.0, profile.fade_sd_logit)
-        tau_s = chance.uniform(*profile.fade_tau_s)
+    def _draw_one(self, t0_us: int, tag: int, antenna: int, mean_dbm: float) -> None:
+        """Draw the reads of one newcomer up to the end of the block."""
+        profile, gauss, luck = self._profile, self._chance.gauss, self._chance.random
+        fade = gauss(0.0, profile.fade_sd_logit)
+        tau_s = self._chance.uniform(*profile.fade_tau_s)
         decay = math.exp(-profile.round_us / 1e6 / tau_s)
         kick = profile.fade_sd_logit * math.sqrt(1.0 - decay * decay)
         margin = (mean_dbm - profile.wake_dbm - float(self._handicap_db[antenna])) / profile.slope_db
         late = self._late.setdefault(tag, [])
         first_us = t0_us - t0_us % profile.round_us + antenna * self._slot_us
         for round_us in range(first_us, self._covered_us, profile.round_us):
-            fade = decay * fade + kick * chance.gauss(0.0, 1.0)
-            if chance.random() * (1.0 + math.exp(-margin - fade)) < 1.0:
-                t_us = round_us + int(chance.random() * self._slot_us)
+            fade = decay * fade + kick * gauss(0.0, 1.0)
+            if luck() * (1.0 + math.exp(-margin - fade)) < 1.0:
+                t_us = round_us + int(luck() * self._slot_us)
                 if t_us >= t0_us:
-                    level = mean_dbm + FADE_DB_PER_LOGIT * fade + chance.gauss(0.0, 0.8)
+                    level = mean_dbm + FADE_DB_PER_LOGIT * fade + gauss(0.0, 0.8)
                     late.append((t_us, tag, antenna, 50 * round(2.0 * level)))
-        self._append(tag, antenna, mean_dbm, fade, decay)
-        return fade
-
-    def _append(self, tag: int, antenna: int, mean_dbm: float, fade: float, decay: float) -> None:
-        n = self._tag.size
-        self._tag = np.concatenate((self._tag, (tag,)))
-        self._antenna = np.concatenate((self._antenna, (antenna,)))
-        columns = np.empty((3, n + 1))
-        columns[0, :n], columns[1, :n], columns[2, :n] = self._mean, self._fade, self._decay
-        columns[:, n] = mean_dbm, fade, decay
-        self._mean, self._fade, self._decay = columns
+        self._came.append((tag, antenna, mean_dbm, fade, decay))
 
     def _patch(self) -> None:
         """Apply what came and went since the block was drawn."""
@@ -201,7 +212,7 @@ class ReaderField:
         if self._alive[antenna]:
             self._draw_one(t_us, tag, antenna, mean_dbm)
         else:
-            self._append(tag, antenna, mean_dbm, 0.0, 0.9)
+            self._came.append((tag, antenna, mean_dbm, 0.0, 0.9))
 
     def join_many(self, tags: list[int], antennas: list[int], means_dbm: list[float]) -> None:
         """Many tags at the start of time, before anything was read."""
@@ -216,9 +227,9 @@ class ReaderField:
     def leave(self, t_us: int, tag: int) -> None:
         """A tag goes out of view of every antenna of this reader."""
         self.cover(t_us + 1)
-        keep = (self._tag != tag).nonzero()[0]
-        self._tag, self._antenna = self._tag.take(keep), self._antenna.take(keep)
-        self._mean, self._fade, self._decay = self._mean.take(keep), self._fade.take(keep), self._decay.take(keep)
+        self._left.add(tag)
+        if any(row[0] == tag for row in self._came):
+            self._came = [row for row in self._came if row[0] != tag]
         self._gone.append((t_us, tag))
         if late := self._late.get(tag):
             self._late[tag] = [read for read in late if read[0] < t_us]

@@ -53,6 +53,10 @@ class RecordingTracks(Tracks):
         self.steps: list[tuple[NDArray[np.generic], ...]] = []
         self.truth = np.zeros((3, 0), np.int64)  # by row: where it is; where it came from and goes, if carried
 
+    def _width(self, around: NDArray[np.int32]) -> int:
+        """All slots: the recording has a column for each."""
+        return K
+
     def _advance(self, rows: NDArray[np.int64], places: NDArray[np.int32], evidence: F32, dt_s: F32) -> F32:
         truth, came_from, goal = self.truth[:, rows]
         carried = truth == CARRIED

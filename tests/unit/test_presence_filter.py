@@ -40,7 +40,7 @@ class Blank:
     """A scorer that knows nothing."""
 
     def score(self, slots, tags):
-        return np.zeros((K + 1, slots.shape[2]), np.float32)
+        return np.zeros((slots.shape[1] + 1, slots.shape[2]), np.float32)
 
 
 def test_without_evidence_belief_spreads_at_the_rates_of_motion():

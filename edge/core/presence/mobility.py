@@ -100,7 +100,11 @@ class MobilityTracks(Tracks):
             self._touched.add(row)
         self.read_us[rows] = now_us
 
-    def due(self, n_rows: int, now_us: int, cohort: slice) -> Rows:
+    def restless(self, n_rows: int, now_us: int) -> Rows:
+        """As `due`: the profile knows no rest."""
+        return self.due(n_rows, now_us, slice(None), 0)
+
+    def due(self, n_rows: int, now_us: int, cohort: slice, rest_us: int) -> Rows:
         """Rows that were read or have been silent for too long."""
         self._touched.update(self._locator.age(now_us / US_PER_MS))
         due = np.array(sorted(self._touched), np.int64)

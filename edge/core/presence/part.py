@@ -252,11 +252,11 @@ class Presence:
             yield from self._sources_changed(now_us)
             yield from self._look_misplaced(now_us)
         if large:
-            rows = tracks.due(n_rows, now_us - REST_US, slice(self._turn, None, COHORTS))
+            rows = tracks.due(n_rows, now_us, slice(self._turn, None, COHORTS), REST_US)
         elif self._turn == 0:  # few tags cost less than the calls: all that rest are looked at together
-            rows = tracks.due(n_rows, now_us, slice(None))
+            rows = tracks.due(n_rows, now_us, slice(None), 0)
         else:
-            rows = tracks.restless(n_rows)
+            rows = tracks.restless(n_rows, now_us)
         if len(rows):
             verdicts = tracks.step(rows, now_us, self._activity.blind, self._activity.log_activity)
             yield from self._settle(verdicts, now_us)

@@ -37,7 +37,7 @@ class Scorer(Protocol):
     """Log evidence of slots and of absence."""
 
     def score(self, slots: F32, tags: F32) -> F32:
-        """(F_SLOT, K, n) and (F_TAG + 1, n), whose last row is 1, to (K + 1, n); -inf for unused slots comes later."""
+        """(F_SLOT, k, n) and (F_TAG + 1, n), whose last row is 1, to (k + 1, n); -inf for unused slots comes later."""
         ...
 
 

@@ -223,17 +223,15 @@ class Tracks:
         for column in (self.read_us, self.heard_us, self.stepped_us, self.stay_us):
             np.minimum(column + gap_us, now_us, out=column)
 
-    def restless(self, n_rows: int) -> Rows:
+    def restless(self, n_rows: int, now_us: int) -> Rows:
         """Rows with news that are not sure of their place."""
         rows: Rows = (self.news[:n_rows] & ~self.settled[:n_rows]).nonzero()[0]
         return rows
 
-    def due(self, n_rows: int, rested_us: int, cohort: slice) -> Rows:
-        """Rows of a cohort with news, or silent and not yet gone; of settled and silent ones, those not stepped since
-        `rested_us`.
-        """
+    def due(self, n_rows: int, now_us: int, cohort: slice, rest_us: int) -> Rows:
+        """Rows of a cohort with news, or silent and not yet gone; settled and silent ones rest for `rest_us` first."""
         tracked, news = self.tracked[:n_rows][cohort], self.news[:n_rows][cohort]
-        rested = self.stepped_us[:n_rows][cohort] <= rested_us
+        rested = self.stepped_us[:n_rows][cohort] <= now_us - rest_us
         silent = rested & (self.said[:n_rows][cohort] != NOWHERE) & tracked
         news = news & (rested | ~self.settled[:n_rows][cohort])
         rows: Rows = (news | silent).nonzero()[0]
@@ -296,34 +294,40 @@ class Tracks:
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
             around = np.full((K + 1, len(part)), NOWHERE, np.int32)  # the places of the slots, and nowhere
-            places = around[:K]
-            places[:] = self.slot_place.take(part, axis=0).T
+            around[:K] = self.slot_place.take(part, axis=0).T
+            k = self._width(around)
+            around, places = around[: k + 1], around[:k]
             slots, tags, dt_s = self._features(part, places, now_us, blind, log_activity)
             evidence = self.scorer.score(slots, tags)
             if np.count_nonzero(self.exits):
                 best_now = slots[sc.HIT_3S] >= slots[sc.HIT_3S].max(axis=0)
-                evidence[:K] += EXIT_BONUS * (self.exits[places] & best_now & (slots[sc.MARGIN_10S] > -1))
+                evidence[:k] += EXIT_BONUS * (self.exits[places] & best_now & (slots[sc.MARGIN_10S] > -1))
             alpha = self._advance(part, places, evidence, dt_s)
             highest = np.maximum.reduce(alpha)
             likeliest = around[alpha.argmax(axis=0), np.arange(len(part))]
-            gone = alpha[K] >= self.motion.believe_departure
+            gone = alpha[k] >= self.motion.believe_departure
             likeliest[gone] = NOWHERE
-            np.copyto(highest, alpha[K], where=gone)
+            np.copyto(highest, alpha[k], where=gone)
             place[start : start + CHUNK] = likeliest
             probability[start : start + CHUNK] = highest
         return Verdicts(rows, place, probability)
 
+    def _width(self, around: NDArray[np.int32]) -> int:
+        """How many slots are to be computed: those in use by any of the tags, and one that is not, for all of these."""
+        used = np.logical_or.reduce(around != NOWHERE, axis=1).nonzero()[0]
+        return min(K, int(used[-1]) + 2) if len(used) else 1
+
     def _features(
         self, rows: Rows, places: NDArray[np.int32], now_us: int, blind: NDArray[np.bool_], log_activity: F32
     ) -> tuple[F32, F32, F32]:
-        """Slot features (F_SLOT, K, n), tag features (F_TAG, n) and seconds since the last step (n,)."""
+        """Slot features (F_SLOT, k, n), tag features (F_TAG, n) and seconds since the last step (n,)."""
         frozen = blind[places] if np.count_nonzero(blind) else None
         dt_s = _seconds(now_us - self.stepped_us.take(rows), 0.2, 30.0)
         stay_s = _seconds(now_us - self.stay_us.take(rows), STAY_MIN_S, STAY_MAX_S)
         stat, rate, level = self._smooth(rows, places, dt_s, stay_s, frozen)
         self.stepped_us[rows] = now_us
         hits = stat[:HITS]
-        slots = np.empty((sc.F_SLOT, K, len(rows)), np.float32)
+        slots = np.empty((sc.F_SLOT, *places.shape), np.float32)
         np.log(hits + LOG_EPS, out=slots[:HITS])
         levels = slots[sc.LEVEL_10S : sc.LEVEL_STAY + 1]
         np.divide(stat[HITS:] + SHRINK * FLOOR_DB, hits[1:] + SHRINK, out=levels)
@@ -377,10 +381,11 @@ class Tracks:
     def _smooth(
         self, rows: Rows, places: NDArray[np.int32], dt_s: F32, stay_s: F32, frozen: NDArray[np.bool_] | None
     ) -> tuple[F32, F32, F32]:
-        """Take the new reads into the running rates and levels (C, K, n); also the new hit rates and levels (K, n)."""
+        """Take the new reads into the running rates and levels (C, k, n); also the new hit rates and levels (k, n)."""
+        k = len(places)
         all_reads, all_levels = self.reads.reshape(-1, K), self.levels.reshape(-1, K)
-        reads = np.ascontiguousarray(all_reads.take(rows, axis=0).T)
-        levels = np.ascontiguousarray(all_levels.take(rows, axis=0).T)
+        reads = np.ascontiguousarray(all_reads.take(rows, axis=0).T[:k])
+        levels = np.ascontiguousarray(all_levels.take(rows, axis=0).T[:k])
         all_reads[rows] = 0
         all_levels[rows] = 0
         if self._steps % LEARN_EVERY == 0:
@@ -396,14 +401,15 @@ class Tracks:
         gain = 1 - keep
         if frozen is not None:
             keep, gain = np.where(frozen, np.float32(1), keep), np.where(frozen, np.float32(0), gain)
-        stat = np.ascontiguousarray(self.stat.take(rows, axis=0).T).reshape(C, K, -1)
+        all_slots = np.ascontiguousarray(self.stat.take(rows, axis=0).T)
+        stat = all_slots.reshape(C, K, -1)[:, :k]
         stat[:HITS] *= keep
         stat[HITS:] *= keep[1:]
         gained = gain * rate
         stat[:HITS] += gained
         stat[HITS:] += gained[1:] * levels
         stat += TINY
-        self.stat[rows] = stat.reshape(C * K, -1).T
+        self.stat[rows] = all_slots.T
         return stat, rate, levels
 
     def _learn_usual(self, rows: Rows, places: NDArray[np.int32], dt_s: F32, reads: F32, levels: F32) -> None:
@@ -414,26 +420,28 @@ class Tracks:
         self.usual.learn(said[tag], dt_s[tag], reads[slot, tag], levels[slot, tag])
 
     def _advance(self, rows: Rows, places: NDArray[np.int32], evidence: F32, dt_s: F32) -> F32:
-        """The recursion: prior by the rates of motion, times likelihood, normalised; (K + 1, n)."""
-        motion = self.motion
-        alpha = np.ascontiguousarray(self.alpha.take(rows, axis=0).T)
+        """The recursion: prior by the rates of motion, times likelihood, normalised; (k + 1, n)."""
+        motion, k = self.motion, len(places)
+        alpha = np.ascontiguousarray(self.alpha.take(rows, axis=0).T[[*range(k), K]])
         used = places != NOWHERE
-        np.copyto(evidence[:K], -np.inf, where=~used)
+        np.copyto(evidence[:k], -np.inf, where=~used)
         evidence -= np.maximum.reduce(evidence)
         np.exp(np.maximum(evidence, np.float32(-30), out=evidence), out=evidence)
-        here = 1 - alpha[K]
+        here = 1 - alpha[k]
         enter = np.minimum(dt_s * np.float32(motion.enter_hz), np.float32(0.5))
         leave = dt_s * np.float32(motion.leave_hz)
         move = dt_s * np.float32(motion.move_hz)
-        spread = (move * here + enter * alpha[K]) / np.maximum(np.add.reduce(used, dtype=np.float32), 1)
-        alpha[:K] *= 1 - move - leave
-        alpha[:K] += spread
-        alpha[:K] *= used
-        alpha[K] *= 1 - enter
-        alpha[K] += leave * here
+        spread = (move * here + enter * alpha[k]) / np.maximum(np.add.reduce(used, dtype=np.float32), 1)
+        alpha[:k] *= 1 - move - leave
+        alpha[:k] += spread
+        alpha[:k] *= used
+        alpha[k] *= 1 - enter
+        alpha[k] += leave * here
         alpha *= evidence
         alpha /= np.add.reduce(alpha)
-        self.alpha[rows] = alpha.T
+        every = np.zeros((K + 1, len(rows)), np.float32)
+        every[:k], every[K] = alpha[:k], alpha[k]
+        self.alpha[rows] = every.T
         return alpha
 
 

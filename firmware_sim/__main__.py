@@ -1,4 +1,4 @@
-"""Starts a simulated device, or a whole store, as a process: `python -m firmware_sim ROLE --help`.
+"""Starts a simulated device, or a whole store, as a process: `smartstore sim ROLE --help`.
 
 Every role prints one JSON object with `"ready": true` and how to reach it, then plays until SIGTERM or Ctrl-C.
 Exit codes: 0 stopped as told, 1 a wire could not be opened, 2 wrong arguments.
@@ -44,37 +44,49 @@ PHONES = "Phones of shoppers in the demo store. The till's token is read from SM
 
 def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     def read(text: str) -> float:
-        value = kind(text)
-        if not value > 0:
+        value = _number(kind, text)
+        if not 0 < value < float("inf"):
             raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
         return value
 
     return read
 
 
+def _number(kind: type[int] | type[float], text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        expected = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{text}: expected {expected}") from None
+
+
 def _port(text: str) -> int:
-    value = int(text)
+    value = int(_number(int, text))
     if not 0 <= value < 65_536:
         raise argparse.ArgumentTypeError(f"port {text}: expected 0 (any free port) to 65535")
     return value
 
 
+def _seed(text: str) -> int:
+    return int(_number(int, text))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("firmware_sim", description=(__doc__ or "").split("\n\n")[1])
+    parser = argparse.ArgumentParser("smartstore sim", description=(__doc__ or "").split("\n\n")[1])
     roles = parser.add_subparsers(dest="role", required=True, metavar="ROLE")
     store = roles.add_parser("store", help="a whole virtual store", description="A whole virtual store.")
     store.add_argument("--dir", type=Path, required=True, help="where site.json, devices.json, truth.json and ttys go")
-    store.add_argument("--scenario", choices=sorted(SCENARIOS), default="demo")
-    store.add_argument("--seed", type=int, default=7)
-    store.add_argument("--seconds", type=_positive(float), default=40.0, help="how long shoppers come")
-    store.add_argument("--speed", type=_positive(float), default=1.0, help="simulated seconds a real second")
-    store.add_argument("--tags", type=_positive(int), default=400)
+    store.add_argument("--scenario", choices=sorted(SCENARIOS), default="demo", help="default: demo")
+    store.add_argument("--seed", type=_seed, default=7, help="same seed, same store and same day (default: 7)")
+    store.add_argument("--seconds", type=_positive(float), default=40.0, help="how long shoppers come (default: 40)")
+    store.add_argument("--speed", type=_positive(float), default=1.0, help="simulated seconds a real one (default: 1)")
+    store.add_argument("--tags", type=_positive(int), default=400, help="items with tags (default: 400)")
     store.add_argument("--open-after", type=float, default=15.0, help="open even if not all devices were contacted")
     store.add_argument("--no-bluez", action="store_true", help="no private D-Bus: all scanners on serial ports")
     phones = roles.add_parser("phones", help="shoppers' phones, one of which cheats", description=PHONES)
     phones.add_argument("--api", required=True, help="http address of the store's gateway")
     phones.add_argument("--dir", type=Path, required=True, help="where phones.json goes")
-    phones.add_argument("--seed", type=int, default=7)
+    phones.add_argument("--seed", type=_seed, default=7, help="that of the store (default: 7)")
     phones.set_defaults(play=alone.phones)
     for solo in SOLOS:
         _add_solo(roles.add_parser(solo.name, help=solo.title, description=solo.title + "."), solo)
@@ -86,13 +98,18 @@ def _add_solo(one: argparse.ArgumentParser, solo: _Solo) -> None:
     one.add_argument("--port", type=_port, default=0 if solo.name == "reader" else None, help="TCP port; 0: a free one")
     if solo.baud:
         one.add_argument("--link", type=Path, help="symlink to the pseudo-terminal (without --port)")
-    one.add_argument("--seed", type=int, default=1)
-    one.add_argument("--speed", type=_positive(float), default=1.0, help="simulated seconds a real second")
+    one.add_argument("--seed", type=_seed, default=1, help="same seed, same readings (default: 1)")
+    one.add_argument("--speed", type=_positive(float), default=1.0, help="simulated seconds a real one (default: 1)")
     if solo.name in ("reader", "r200"):
-        one.add_argument("--tags", type=_positive(int), default=100)
-        one.add_argument("--radio", choices=("mild", "field"), default="mild", help="how hard the radio is")
+        one.add_argument("--tags", type=_positive(int), default=100, help="tags in front of it (default: 100)")
+        one.add_argument(
+            "--radio",
+            choices=("mild", "field"),
+            default="mild",
+            help="mild: a good shop fitter's; field: neighbours are read too, people stand before tags (default: mild)",
+        )
     if solo.name == "reader":
-        one.add_argument("--antennas", type=_positive(int), default=4)
+        one.add_argument("--antennas", type=_positive(int), default=4, help="antenna ports (default: 4)")
         one.add_argument("--omit-unchanged", action="store_true", help="leave out ids equal to the tag's before")
         one.add_argument("--llrp-1-1", action="store_true", help="also speak LLRP 1.1")
     if solo.name in ("shelf", "door", "scanner"):
@@ -121,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         asyncio.run(story)
     except OSError as error:
-        sys.stderr.write(f"firmware_sim {options.role}: {error}\n")
+        sys.stderr.write(f"smartstore sim {options.role}: {error}\n")
         return 1
     return 0
 

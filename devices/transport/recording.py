@@ -95,7 +95,9 @@ def read_recording(path: Path) -> Iterator[Record]:
         head = file.read(_HEAD.size)
         magic, version, name_bytes = _HEAD.unpack(head) if len(head) == _HEAD.size else (head, 0, 0)
         if magic != MAGIC or version != VERSION:
-            raise PlainError("replay file", str(path), f"a link recording (SSTAP) of version {VERSION}")
+            raise PlainError(
+                "replay file", str(path), f"a link recording of version {VERSION}, as the moniker option tap= writes it"
+            )
         file.seek(name_bytes, 1)
         while len(head := file.read(_RECORD.size)) == _RECORD.size:
             at_us, direction, n_bytes = _RECORD.unpack(head)

@@ -46,9 +46,9 @@ async def _wait_for(moniker: Moniker, wait_s: float) -> None:
     deadline_s = loop.time() + wait_s
     while not _exists(moniker.target):
         if loop.time() >= deadline_s:
-            raise LinkLost(
-                moniker.text, f"no serial port {moniker.target}; expected one of: {', '.join(list_ports()) or 'none'}"
-            )
+            ports = list_ports()
+            expected = f"expected one of: {', '.join(ports)}" if ports else "this machine has none at present"
+            raise LinkLost(moniker.text, f"no serial port {moniker.target}; {expected}")
         await asyncio.sleep(POLL_S)
 
 

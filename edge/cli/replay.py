@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge.core.errors import SettingsError
+from edge.core.plain import PlainError
 from edge.core.presence import Profile, load_profile
 from edge.core.site import Site, load_site
 from edge.plan import read_json
@@ -21,7 +21,7 @@ ASSUMED_READER = "reader"
 def replay_recording(
     recording: Path, device: str, planogram: Path | None, other: Path | None, profile: str
 ) -> tuple[dict[str, Any], Callable[[], None]]:
-    """The comparison as plain data, and the way to print it. Raises SettingsError and SiteError by name.
+    """The comparison as plain data, and the way to print it. Raises PlainError, SettingsError and SiteError by name.
 
     Without a planogram each antenna counts as a shelf, and the products are those whose tags were read.
     """
@@ -30,13 +30,14 @@ def replay_recording(
         site = _site(planogram) if planogram else _as_read(recording, device or ASSUMED_READER)
         device = device or _only_reader(site, recording)
         if device not in {reader.device for reader in site.readers}:
-            raise SettingsError(str(planogram), "--device", device, f"one of the readers {_readers(site)}")
+            raise PlainError("--device", device, f"one of the readers {_readers(site)}")
         before, after = Setting(site, load_profile()), Setting(_site(other) if other else site, after_profile)
         compared = compare(reads_of_tap(recording, device), identity_of, before, after)
+    except PlainError:
+        raise
     except (OSError, ValueError) as error:
-        raise SettingsError(
-            str(recording), "recording", str(error), "a tap made with the moniker option tap="
-        ) from None
+        why = getattr(error, "strerror", None) or error
+        raise PlainError("recording", str(recording), f"a tap made with the moniker option tap= ({why})") from None
     return asdict(compared), lambda: _print(compared)
 
 
@@ -79,8 +80,7 @@ def _profile(name: str) -> Profile:
     try:
         return load_profile(name)
     except KeyError:
-        expected = "learned, window, asset-tracking or retail-garment"
-        raise SettingsError("command line", "--profile", name, expected) from None
+        raise PlainError("--profile", name, "learned, window, asset-tracking or retail-garment") from None
 
 
 def _site(path: Path) -> Site:

@@ -95,7 +95,11 @@ def test_replay_of_a_recording_alone(recording):
     [
         ({"--profile": "best"}, "expected learned, window, asset-tracking or retail-garment"),
         ({"--device": "reader-9"}, "expected one of the readers reader-1"),
-        ({"FILE": "now.json"}, "a tap made with the moniker option tap="),
+        ({"FILE": "now.json"}, "expected a link recording of version 1, as the moniker option tap= writes it"),
+        (
+            {"FILE": "none.tap"},
+            "none.tap': expected a tap made with the moniker option tap= (No such file or directory)",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(recording, change, words):

@@ -164,7 +164,7 @@ class Gateway:
         async with asyncio.TaskGroup() as group:
             self._start_drivers(group)
             await server.serving.wait()
-            self.notify(f"READY=1\nSTATUS={self.health.status()}")
+            self.notify(f"READY=1\nSTATUS={self._status()}")
             if ready is not None:
                 ready(self)
             start("frugal", give_back_now_and_then())
@@ -309,6 +309,11 @@ class Gateway:
             return "off"
         return "connected" if self.bridge.uplink.status.connected else "disconnected"
 
+    def _status(self) -> str:
+        """One line for `systemctl status`: devices, alarms, the platform and what it has still to get."""
+        backlog = "" if self.bridge is None else f", {self.journal.last_seq - self.journal.acked_seq} facts to send"
+        return f"{self.health.status()}; platform {self._uplink_status()}{backlog}"
+
     def _measures(self) -> Iterable[Sample]:
         """What /metrics shows."""
         uplink: dict[str, float] = {}
@@ -380,7 +385,7 @@ class Gateway:
             self.logbook.watch(self.health.alarms, self._uplink_status(), self._uplink_cause())
             stale = self.health.stale()
             if not stale:
-                self.notify(f"WATCHDOG=1\nSTATUS={self.health.status()}")
+                self.notify(f"WATCHDOG=1\nSTATUS={self._status()}")
             await asyncio.sleep(interval_s)
 
     async def _check_file(self, store: Store) -> None:

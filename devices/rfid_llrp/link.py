@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import cast
 
+from devices.accounting import ByteAccount
 from devices.driver import DriverContext
 from devices.rejected import Rejected
 from devices.rfid_llrp.framing import Framer, Message, frame
@@ -43,6 +44,8 @@ class LlrpLink:
         self._context = context
         self._stream = stream
         self._framer = Framer()
+        self._fed_bytes = 0
+        self._bytes = ByteAccount(context.counters)
         self._inbox: deque[Message] = deque()
         self._next_id = 0
         self._heard_s = asyncio.get_running_loop().time()
@@ -118,8 +121,12 @@ class LlrpLink:
                 data = await self._stream.read(READ_BYTES)
         except TimeoutError:
             raise LinkLost(self._context.device_id, f"the reader is silent for {SILENCE_S:g} s") from None
-        self._context.count("bytes_in", len(data))
-        found = self._framer.feed(data)
+        framer = self._framer
+        found = framer.feed(data)
+        self._fed_bytes += len(data)
+        self._bytes.tell(
+            self._fed_bytes, framer.accepted_bytes, framer.rejected_bytes, framer.skipped_bytes, framer.buffered_bytes
+        )
         if found:  # whole messages, not bytes: a length that lies would swallow the keepalives for ever
             self._heard_s = asyncio.get_running_loop().time()
         broken = found.pop() if found and isinstance(found[-1], Rejected) else None  # never followed by a message

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
+from devices.accounting import ByteAccount
 from devices.driver import DriverContext, DriverInfo, Emit
 from devices.rejected import Rejected
 from devices.rfid_r200.codec import (
@@ -87,6 +88,8 @@ class R200Driver:
         self._context = context
         self._settings = settings
         self._decoder = Decoder()
+        self._fed_bytes = 0
+        self._bytes = ByteAccount(context.counters)
         self._inbox: deque[Frame] = deque()
         self._heard_s = 0.0
 
@@ -199,8 +202,17 @@ class R200Driver:
         """The next good frame; bad ones are counted."""
         while not self._inbox:
             data = await stream.read()
-            self._context.count("bytes_in", len(data))
-            for found in self._decoder.feed(data):
+            decoder = self._decoder
+            frames = decoder.feed(data)
+            self._fed_bytes += len(data)
+            self._bytes.tell(
+                self._fed_bytes,
+                decoder.accepted_bytes,
+                decoder.rejected_bytes,
+                decoder.skipped_bytes,
+                decoder.buffered_bytes,
+            )
+            for found in frames:
                 if isinstance(found, Frame):
                     self._inbox.append(found)
                 else:

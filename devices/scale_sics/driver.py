@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import numpy as np
 
+from devices.accounting import ByteAccount
 from devices.driver import DriverContext, DriverInfo, Emit
 from devices.scale_sics.codec import Decoder, Done, Line, NoWeight, Rejected, Said, Trouble, Weight, command
 from devices.transport.moniker import Link
@@ -53,6 +54,7 @@ class ScaleSicsDriver:
         self._settings = settings
         self._stream: ByteStream | None = None
         self._decoder = Decoder()
+        self._bytes = ByteAccount(context.counters)
         self._said: dict[str, str] = {}
         self._told: DeviceIdentity | None = None
         self._trouble: Trouble | None = None
@@ -102,10 +104,8 @@ class ScaleSicsDriver:
             now_us = self.context.now_us()
             for line in lines:
                 self._take(line, now_us, emit)
-            counters, decoder = self.context.counters, self._decoder
-            counters["bytes_in"], counters["bytes_accepted"] = decoder.fed, decoder.accepted
-            counters["bytes_rejected"], counters["bytes_skipped"] = decoder.rejected, decoder.skipped
-            counters["bytes_buffered"] = decoder.buffered
+            decoder = self._decoder
+            self._bytes.tell(decoder.fed, decoder.accepted, decoder.rejected, decoder.skipped, decoder.buffered)
 
     def _take(self, line: Line, now_us: int, emit: Emit) -> None:
         if isinstance(line, Rejected):

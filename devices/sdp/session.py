@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from devices.accounting import ByteAccount
 from devices.driver import DriverContext
 from devices.sdp.codec import Decoder, Received, Rejected, encode
 from devices.sdp.messages import (
@@ -58,6 +59,7 @@ class Session:
         self._context = context
         self._stream = stream
         self._decoder = Decoder()
+        self._bytes = ByteAccount(context.counters)
         self._seq = 0
         self._asking = asyncio.Lock()
         self._wanted: tuple[Kind, int] | None = None
@@ -120,11 +122,7 @@ class Session:
     def tell_counters(self) -> None:
         """Bring the context's counters up to date; done once a second."""
         counters, ledger, timeline = self._context.counters, self._decoder.ledger, self.timeline
-        counters["bytes_in"] = ledger.fed
-        counters["bytes_accepted"] = ledger.accepted
-        counters["bytes_rejected"] = ledger.rejected
-        counters["bytes_skipped"] = ledger.skipped
-        counters["bytes_buffered"] = ledger.buffered
+        self._bytes.tell(ledger.fed, ledger.accepted, ledger.rejected, ledger.skipped, ledger.buffered)
         counters["frames"] = ledger.frames
         counters["frames_rejected"] = sum(ledger.by_reason.values())
         counters["frames_lost"] = timeline.lost_frames

@@ -134,6 +134,8 @@ async def _suffer(seed: int, seconds: float, plan: FaultPlan, heal_s: float) -> 
         faults.append(f"the platform has {len(seqs)} of {tier.journal.last_seq} facts")
     if tier.journal.acked_seq != tier.journal.last_seq:
         faults.append(f"acknowledged {tier.journal.acked_seq} of {tier.journal.last_seq}")
+    if lost := tier.unaccounted():
+        faults.append(f"bytes that went nowhere: {lost}")
     return "; ".join(faults), tier.trace_hash()
 
 

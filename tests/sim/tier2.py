@@ -11,6 +11,7 @@ import asyncio
 import functools
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -195,6 +196,16 @@ class Tier2:
             head = f"{stored.seq} {stored.boot} {stored.mono_us} {kind_of(stored.type)} "
             digest.update(head.encode() + stored.body)
         return digest.hexdigest()
+
+    def unaccounted(self) -> dict[str, dict[str, int]]:
+        """Counters of devices of which a byte went nowhere: in = accepted + rejected + skipped + buffered."""
+        wrong = {}
+        for name, device in self.health.devices.items():
+            counts = Counter(device.counters)
+            ends = sum(counts[f"bytes_{end}"] for end in ("accepted", "rejected", "skipped", "buffered"))
+            if counts["bytes_in"] != ends or not counts["bytes_in"]:
+                wrong[name] = dict(counts)
+        return wrong
 
     async def platform_stock(self) -> dict[tuple[str, str], int]:
         """(shelf, GTIN) → count at the platform."""

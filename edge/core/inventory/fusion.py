@@ -15,7 +15,7 @@ from edge.core.inventory.ledger import Ledger, Step, TagEvent, make_step
 from edge.core.inventory.pair import NO_STRANGERS, UNKNOWN, Estimate, Level, Pair, Strangers, Tag, Why, estimate
 from edge.core.inventory.plan import Plan
 from edge.core.inventory.pmf import CERTAIN, Pmf, blended, convolve, mode, normalized
-from edge.core.inventory.trust import Trust
+from edge.core.inventory.trust import Trust, fades_within_us
 from edge.core.part import LaneLevel, LaneStep, PlaceHealth, TagBelief
 from edge.core.site import AntennaRole, Site
 
@@ -30,7 +30,7 @@ NEWCOMER_US = 60 * US_PER_S  # so long a tag that was never seen before may be p
 HOME_ODDS = 0.3  # a tag that comes back this doubtful had never left
 FORGET_DEPARTED_US = 10 * US_PER_MIN
 RECHECK_US = 5 * US_PER_S
-RECHECK_SHARE = 0.2  # of the time since evidence: doubts fade by halving, so older ones are looked at less often
+FADED = 0.8  # doubts are looked at again when so much of them is left
 JUST_NOW = -1
 UNTAGGED_OF_TAGGED = 0.003  # items of tagged goods without a working tag
 FOLD_FROM = 0.7  # tags are the measure of tagged goods: what they never showed must be likelier than this to stay
@@ -48,6 +48,7 @@ class Fusion:
         self.of_product: dict[str, list[Pair]] = {}
         self.tags: dict[str, Tag] = {}
         self.dirty: set[Key] = set()
+        self.withheld: dict[Key, int] = {}  # pairs with a change that is to be told then, if it is still one
         self.warm: dict[Key, int] = {}  # pairs that time alone changes → when evidence last touched them
         self.trust = Trust()
         self.step_trust = {put: Trust(PRIOR_STEPS) for put in (True, False)}
@@ -450,34 +451,42 @@ class Fusion:
             return
         for shelf, ledger in self._ledgers.items():
             if ledger.steps and now_us >= ledger.recheck_us:
-                ledger.recheck_us = _next_look_us(now_us, ledger.steps[-1].at_us)
-                spoken = ledger.products()
+                spoken, before = ledger.fading(now_us), ledger.steps
                 for gtin, rest in ledger.close(now_us):
                     self._fold_steps(shelf, gtin, rest)
+                if len(ledger.steps) < len(before):
+                    spoken |= {h.gtin for step in before if step not in ledger.steps for h in step.hypotheses}
                 for outcome in ledger.outcomes:
                     self.step_trust[outcome.put].label(outcome.told, true=outcome.true, weight=outcome.weight)
                 ledger.outcomes.clear()
                 self.dirty.update(key for gtin in spoken if (key := (shelf, gtin)) in self.pairs)
-        for key, touched_us in list(self.warm.items()):
-            pair = self.pairs[key]
-            if touched_us == JUST_NOW:
-                self.warm[key] = now_us
-            elif pair.recheck_us > now_us:
-                continue
-            pair.recheck_us = _next_look_us(now_us, self.warm[key])
-            pair.settle(now_us)
+        self._look_at_warm(now_us)
+        for key in [key for key, due_us in self.withheld.items() if due_us <= now_us]:
+            del self.withheld[key]
             self.dirty.add(key)
-            if not pair.warm:
-                del self.warm[key]
         while self._departed and self._departed[0][0] <= now_us - FORGET_DEPARTED_US:
             _, epc = self._departed.popleft()
             tag = self.tags.get(epc)
             if tag is not None and not tag.shelf and tag.since_us <= now_us - FORGET_DEPARTED_US:
                 self._drop_ghost(tag, epc)
                 del self.tags[epc]
-        busy = self.warm or any(ledger.steps for ledger in self._ledgers.values())
+        busy = self.warm or self.withheld or any(ledger.steps for ledger in self._ledgers.values())
         forget_us = self._departed[0][0] + FORGET_DEPARTED_US if self._departed else None
         self._recheck_us = now_us + RECHECK_US if busy else forget_us
+
+    def _look_at_warm(self, now_us: int) -> None:
+        for key, touched_us in list(self.warm.items()):
+            pair = self.pairs[key]
+            if touched_us == JUST_NOW:
+                self.warm[key] = now_us  # estimated when it was touched
+            elif pair.recheck_us > now_us:
+                continue
+            else:
+                pair.settle(now_us)
+                self.dirty.add(key)
+            pair.recheck_us = now_us + max(RECHECK_US, fades_within_us(FADED, now_us - self.warm[key]))
+            if not pair.warm:
+                del self.warm[key]
 
     def _fold_steps(self, shelf: str, gtin: str, rest: Pmf) -> None:
         pair = self.pairs.get((shelf, gtin))
@@ -500,7 +509,3 @@ class Fusion:
         """Make sure that time is looked at again soon."""
         if self._recheck_us is None or self._recheck_us > now_us + RECHECK_US:
             self._recheck_us = now_us + RECHECK_US
-
-
-def _next_look_us(now_us: int, evidence_us: int) -> int:
-    return now_us + max(RECHECK_US, int((now_us - evidence_us) * RECHECK_SHARE))

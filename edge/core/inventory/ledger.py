@@ -31,6 +31,7 @@ CHANCE = 0.05  # how often a tag event and an unrelated step fall together
 NONE_EXPLAINS = 0.5  # an undecoded step may well have been this product
 FIT_SD, FIT_SHARE = 4.0, 0.01  # a mass fits within so many standard deviations, lots differ by so much
 FOREIGN_PRIOR = 0.05
+LOOK_US = 5 * US_PER_S
 ON_SHELF_LIMIT = 64  # open steps of one shelf; the oldest close first
 
 
@@ -155,7 +156,7 @@ class Ledger:
     def __init__(self, awaits: Callable[[str], bool], untagged_share: Callable[[str], float]) -> None:
         self._awaits, self._untagged_share = awaits, untagged_share
         self.steps: list[Step] = []
-        self.recheck_us = 0
+        self.recheck_us = self.looked_us = 0
         self.outcomes: list[Outcome] = []
         self._events: deque[TagEvent] = deque(maxlen=ON_SHELF_LIMIT)
 
@@ -299,9 +300,11 @@ class Ledger:
         noticed = 1.0 - 0.5 ** (max(0, after_us - PATIENT_US) / HALVING_US)
         self.outcomes.append(Outcome(step.told, step.delta_g > 0, False, noticed))
 
-    def products(self) -> set[str]:
-        """Products that an open step speaks of."""
-        return {h.gtin for step in self.steps for h in step.hypotheses}
+    def fading(self, now_us: int) -> set[str]:
+        """Products of the open steps of which less is believed than at the last look, for the time alone."""
+        looked_us, self.looked_us = self.looked_us, now_us
+        self.recheck_us = now_us + LOOK_US
+        return {h.gtin for step in self.steps if step.fade(looked_us) != step.fade(now_us) for h in step.hypotheses}
 
     def _rest(self, step: Step, gtin: str, now_us: int, unseen: dict[str, float]) -> Pmf:
         """`unseen` keeps by product what `_unseen` said, as long as no step changes."""

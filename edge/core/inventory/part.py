@@ -253,7 +253,10 @@ class Inventory:
         same = old is not None and new.on_hand == old.on_hand
         if same and old is not None:
             shifted = (new.low, new.high) != (old.low, old.high) or abs(new.confidence - old.confidence) > 0.2
-            if not shifted or now.mono_us < pair.published_us + REFRESH_US:
+            due_us = pair.published_us + REFRESH_US
+            if shifted and now.mono_us < due_us:
+                self.fusion.withheld[pair.shelf, pair.gtin] = due_us
+            if not shifted or now.mono_us < due_us:
                 return old
         pair.sources = self._sources(pair)
         last = pair.why[-1].text if pair.why else "tags"

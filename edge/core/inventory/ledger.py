@@ -159,6 +159,7 @@ class Ledger:
         self.recheck_us = self.looked_us = 0
         self.outcomes: list[Outcome] = []
         self._events: deque[TagEvent] = deque(maxlen=ON_SHELF_LIMIT)
+        self._speaking: dict[str, list[Step]] = {}  # see `_steps_of`; empty whenever steps or hypotheses change
 
     def enter(self, step: Step) -> list[TagEvent]:
         """Add a step; returns the earlier tag events that it explains, which therefore need no more doubt."""
@@ -174,6 +175,7 @@ class Ledger:
                 self._events.remove(event)
                 explained.append(event)
         self.steps.append(step)
+        self._speaking.clear()
         self.recheck_us = 0
         return explained
 
@@ -210,6 +212,7 @@ class Ledger:
 
     def _admit(self, at_us: int, gtin: str, sign: int, mass: Mass) -> tuple[Step | None, float]:
         """The latest step that may have been a product which does not belong here."""
+        self._speaking.clear()
         for step in reversed(self.steps):
             if at_us - step.at_us <= KEEP_US and not step.used and (weight := step.admit(gtin, sign, mass)):
                 return step, weight
@@ -255,12 +258,16 @@ class Ledger:
     def contribution(self, gtin: str, now_us: int) -> Pmf:
         """Distribution of the signed items of a product that count beside its tags."""
         out, unseen = CERTAIN, dict[str, float]()
-        for step in self.steps:
-            for h in step.hypotheses:
-                if h.gtin == gtin:
-                    out = convolve(out, self._rest(step, gtin, now_us, unseen))
-                    break
+        for step in self._steps_of(gtin):
+            out = convolve(out, self._rest(step, gtin, now_us, unseen))
         return out
+
+    def _steps_of(self, gtin: str) -> list[Step]:
+        """The open steps that may have been this product."""
+        steps = self._speaking.get(gtin)
+        if steps is None:
+            steps = self._speaking[gtin] = [s for s in self.steps if any(h.gtin == gtin for h in s.hypotheses)]
+        return steps
 
     def close(self, now_us: int) -> list[tuple[str, Pmf]]:
         """Close what is old: (product, distribution of items that stay counted without tags) for each."""
@@ -281,6 +288,7 @@ class Ledger:
             gtins = dict.fromkeys(h.gtin for h in step.hypotheses)
             closed += [(g, self._rest(step, g, now_us, unseen)) for g in gtins if not self._balanced(g)]
         self.steps = kept
+        self._speaking.clear()
         return closed
 
     def _judge(self, step: Step) -> None:
@@ -333,7 +341,7 @@ class Ledger:
     def _balanced(self, gtin: str) -> bool:
         """Whether the open steps of a product cancel: taken and put back before the tags could notice."""
         net = n_open = 0
-        for step in self.steps:
+        for step in self._steps_of(gtin):
             for h in step.hypotheses:
                 if h.weight > 0.5:  # weights sum to 1 with that of none: there is one such reading at most
                     if h.gtin == gtin:

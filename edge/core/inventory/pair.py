@@ -37,6 +37,7 @@ SETTLED_ODDS = 1e-3
 STRANGERS_MOST = 4
 MOVED_MOST = 3
 WHY_KEPT = 6
+CENTRAL = 0.951  # a number so probable is the whole interval: what lies below it and what lies above are under 5 %
 NEARLY_EQUAL = 0.9
 TAGS_SHARE = 0.4  # of the likeliest number's probability: from here on the tags' own, greater number is published
 
@@ -283,5 +284,8 @@ def estimate(pmf: Pmf, pair: Pair, *, tags_alone: bool) -> Estimate:
         favoured, least_share = pair.tags, TAGS_SHARE
     if favoured is not None and favoured != on_hand and pmf.get(favoured, 0.0) >= least_share * pmf[on_hand]:
         on_hand = favoured
+    confidence = pmf.get(on_hand, 0.0)
+    if confidence > CENTRAL:
+        return Estimate(on_hand, on_hand, on_hand, confidence)
     low, high = quantiles(pmf, (0.05, 0.95))
-    return Estimate(on_hand, min(low, on_hand), max(high, on_hand), pmf.get(on_hand, 0.0))
+    return Estimate(on_hand, min(low, on_hand), max(high, on_hand), confidence)

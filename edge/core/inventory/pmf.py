@@ -52,10 +52,14 @@ def counted(certain: int, fewer: float, more: float, doubtful: Iterable[float]) 
     """
     down, up = _poisson(fewer), _poisson(more)
     lowest = certain - len(down) + 1
-    weights = [0.0] * (len(down) + len(up) - 1)
-    for missing, share in enumerate(reversed(down)):
-        for surplus, weight in enumerate(up):
-            weights[missing + surplus] += share * weight
+    down.reverse()
+    if len(up) == 1:
+        weights = down
+    else:
+        weights = [0.0] * (len(down) + len(up) - 1)
+        for missing, share in enumerate(down):
+            for surplus, weight in enumerate(up, missing):
+                weights[surplus] += share * weight
     for probability in doubtful:
         none = 1.0 - probability
         weights = [a * none + b * probability for a, b in zip((*weights, 0.0), (0.0, *weights), strict=True)]

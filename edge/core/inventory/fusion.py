@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Iterable
 
 from edge.core.instant import US_PER_HOUR, US_PER_MIN, US_PER_S
+from edge.core.inventory.fading import Fading, Key
 from edge.core.inventory.ledger import Ledger, Step, TagEvent, make_step
 from edge.core.inventory.pair import NO_STRANGERS, UNKNOWN, Estimate, Level, Pair, Strangers, Tag, Why, estimate
 from edge.core.inventory.plan import Plan
 from edge.core.inventory.pmf import CERTAIN, Pmf, blended, convolve, mode, normalized
-from edge.core.inventory.trust import Trust, fades_within_us
+from edge.core.inventory.trust import Trust
 from edge.core.part import LaneLevel, LaneStep, PlaceHealth, TagBelief
 from edge.core.site import AntennaRole, Site
 
@@ -30,13 +31,10 @@ NEWCOMER_US = 60 * US_PER_S  # so long a tag that was never seen before may be p
 HOME_ODDS = 0.3  # a tag that comes back this doubtful had never left
 FORGET_DEPARTED_US = 10 * US_PER_MIN
 RECHECK_US = 5 * US_PER_S
-FADED = 0.8  # doubts are looked at again when so much of them is left
-JUST_NOW = -1
 UNTAGGED_OF_TAGGED = 0.003  # items of tagged goods without a working tag
 FOLD_FROM = 0.7  # tags are the measure of tagged goods: what they never showed must be likelier than this to stay
 SPAWN_FROM = 0.2  # a step makes a new (shelf, product) only when at least this probable
 OFFSET_SPREAD = 0.01
-Key = tuple[str, str]
 
 
 class Fusion:
@@ -48,8 +46,7 @@ class Fusion:
         self.of_product: dict[str, list[Pair]] = {}
         self.tags: dict[str, Tag] = {}
         self.dirty: set[Key] = set()
-        self.withheld: dict[Key, int] = {}  # pairs with a change that is to be told then, if it is still one
-        self.warm: dict[Key, int] = {}  # pairs that time alone changes → when evidence last touched them
+        self.fading = Fading()
         self.trust = Trust()
         self.step_trust = {put: Trust(PRIOR_STEPS) for put in (True, False)}
         self.moved_tags: dict[str, tuple[str, str] | None] = {}
@@ -460,33 +457,16 @@ class Fusion:
                     self.step_trust[outcome.put].label(outcome.told, true=outcome.true, weight=outcome.weight)
                 ledger.outcomes.clear()
                 self.dirty.update(key for gtin in spoken if (key := (shelf, gtin)) in self.pairs)
-        self._look_at_warm(now_us)
-        for key in [key for key, due_us in self.withheld.items() if due_us <= now_us]:
-            del self.withheld[key]
-            self.dirty.add(key)
+        self.dirty.update(self.fading.due(self.pairs, now_us))
         while self._departed and self._departed[0][0] <= now_us - FORGET_DEPARTED_US:
             _, epc = self._departed.popleft()
             tag = self.tags.get(epc)
             if tag is not None and not tag.shelf and tag.since_us <= now_us - FORGET_DEPARTED_US:
                 self._drop_ghost(tag, epc)
                 del self.tags[epc]
-        busy = self.warm or self.withheld or any(ledger.steps for ledger in self._ledgers.values())
+        busy = len(self.fading) or any(ledger.steps for ledger in self._ledgers.values())
         forget_us = self._departed[0][0] + FORGET_DEPARTED_US if self._departed else None
         self._recheck_us = now_us + RECHECK_US if busy else forget_us
-
-    def _look_at_warm(self, now_us: int) -> None:
-        for key, touched_us in list(self.warm.items()):
-            pair = self.pairs[key]
-            if touched_us == JUST_NOW:
-                self.warm[key] = now_us  # estimated when it was touched
-            elif pair.recheck_us > now_us:
-                continue
-            else:
-                pair.settle(now_us)
-                self.dirty.add(key)
-            pair.recheck_us = now_us + max(RECHECK_US, fades_within_us(FADED, now_us - self.warm[key]))
-            if not pair.warm:
-                del self.warm[key]
 
     def _fold_steps(self, shelf: str, gtin: str, rest: Pmf) -> None:
         pair = self.pairs.get((shelf, gtin))
@@ -500,8 +480,7 @@ class Fusion:
     def _touch(self, pair: Pair, *, others: bool = True) -> None:
         key = (pair.shelf, pair.gtin)
         self.dirty.add(key)
-        if pair.warm:
-            self.warm[key] = JUST_NOW
+        self.fading.touch(pair)
         if others and not self.plan.on_lane(pair.shelf, pair.gtin):  # it may press on the lanes of others
             self.dirty.update((other.shelf, other.gtin) for other in self.on_shelf[pair.shelf] if other.levels)
 

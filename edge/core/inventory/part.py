@@ -23,7 +23,8 @@ from edge.core.instant import US_PER_S, Instant
 from edge.core.inventory import saved
 from edge.core.inventory.books import Books
 from edge.core.inventory.clerk import Clerk
-from edge.core.inventory.fusion import Fusion, Key
+from edge.core.inventory.fading import Key
+from edge.core.inventory.fusion import Fusion
 from edge.core.inventory.inbox import Entry, Inbox
 from edge.core.inventory.pair import Estimate, Pair
 from edge.core.inventory.pmf import Pmf, quantile
@@ -255,7 +256,7 @@ class Inventory:
             shifted = (new.low, new.high) != (old.low, old.high) or abs(new.confidence - old.confidence) > 0.2
             due_us = pair.published_us + REFRESH_US
             if shifted and now.mono_us < due_us:
-                self.fusion.withheld[pair.shelf, pair.gtin] = due_us
+                self.fusion.fading.withhold(pair, due_us)
             if not shifted or now.mono_us < due_us:
                 return old
         pair.sources = self._sources(pair)

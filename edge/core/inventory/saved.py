@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge.core.fact import JsonValue
-from edge.core.inventory.fusion import Fusion, Key
+from edge.core.inventory.fading import Key
+from edge.core.inventory.fusion import Fusion
 from edge.core.inventory.ledger import make_step
 from edge.core.inventory.pair import Estimate, Pair, Tag
 from edge.core.inventory.pmf import normalized

@@ -6,7 +6,6 @@ had changed) depends on the store, its metal and its people; lanes label these m
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 
 from edge.core.fact import JsonValue
@@ -22,17 +21,6 @@ STUBBORN_HALVING_US = 5 * US_PER_MIN  # … but for a few, that something hides 
 STUBBORN_SHARE, STUBBORN_MIN, STUBBORN_MAX = 0.12, 0.02, 0.5  # of the false moves, before any was seen
 LONG_US = US_PER_MIN
 LONG_OF_SOON, LONG_OF_STUBBORN = 0.5 ** (LONG_US / HALVING_US), 0.5 ** (LONG_US / STUBBORN_HALVING_US)
-
-
-def fades_within_us(left: float, age_us: int) -> int:
-    """After how long this share is left of a doubt that is `age_us` old now: most halve soon, what remains is stubborn.
-
-    It goes on at the pace of now, which only becomes slower: so rather a little early.
-    """
-    soon = (1.0 - STUBBORN_SHARE) * 0.5 ** (age_us / HALVING_US)
-    stubborn = STUBBORN_SHARE * 0.5 ** (age_us / STUBBORN_HALVING_US)
-    halvings_per_us = (soon / HALVING_US + stubborn / STUBBORN_HALVING_US) / (soon + stubborn)
-    return int(-math.log2(left) / halvings_per_us)
 
 
 class Trust:

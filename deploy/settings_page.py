@@ -12,6 +12,7 @@ from typing import Any
 from cloud_bridge.settings import UplinkSettings
 from devices.registry import BUILT_IN, driver_info
 from edge.core.plain import describe
+from edge.core.retention import Retention
 from edge.journal import JournalSettings
 from edge.settings import ApiSettings, DeviceEntry, GatewaySettings
 from edge.updates.settings import UpdateSettings
@@ -21,6 +22,7 @@ SECTIONS: dict[str, type[Any]] = {
     "[gateway]": GatewaySettings,
     "[api]": ApiSettings,
     "[journal]": JournalSettings,
+    "[retention]": Retention,
     "[uplink]": UplinkSettings,
     "[updates]": UpdateSettings,
     "[[device]]": DeviceEntry,

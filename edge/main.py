@@ -79,6 +79,7 @@ class Gateway:
         self.clock = SystemClock(kept.boot, kept.instant, signed_us=signed_floor_us(plan.state_dir))
         self.health = Health(self.clock.now_us)
         self.engine: Engine = make_engine(plan.site, plan.calibrations)
+        self.engine.parts.presence.retention = plan.retention
         self.kept = kept
         self._store = store
         self._stop = asyncio.Event()
@@ -281,6 +282,7 @@ class Gateway:
             installation=self.installation,
             discovery=Discovery(self._finders),
             settings=self.plan.api,
+            retention=self.plan.retention,
             uplink=self._uplink_status,
             doors=self.doors,
             logbook=self.logbook,

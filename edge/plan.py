@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from devices.registry import driver_info
 from edge.bridge import uplink_settings
 from edge.core.errors import SettingsError, SiteError
 from edge.core.plain import PlainError, build
+from edge.core.retention import Retention
 from edge.core.shelf import Calibration, CellKey
 from edge.core.site import Site, load_site
 from edge.journal import JournalSettings
@@ -32,6 +33,7 @@ class Plan:
     uplink: UplinkSettings
     state_dir: Path
     updates: bool = False
+    retention: Retention = field(default_factory=Retention)
 
 
 def read_plan(path: Path) -> Plan:
@@ -50,6 +52,7 @@ def read_plan(path: Path) -> Plan:
         uplink=uplink_settings(file),
         state_dir=state_dir,
         updates=update_paths(file) is not None,
+        retention=file.section("retention", Retention),
     )
     plan.api.check()
     file.check_sections()

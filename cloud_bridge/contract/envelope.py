@@ -24,7 +24,8 @@ from edge.core.instant import US_PER_S, TimeQuality
 
 MAX_BATCH_EVENTS = 200  # contract: a JSON array of at most so many events …
 MAX_BATCH_BYTES = 64_000  # … or so many bytes
-_KEPT = 4_096  # entries of each cache
+_SHAPES_KEPT = 4_096
+_SECONDS_KEPT = 256  # what is sent in one go lies close together in time
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 _TEXT = r'("[^"\\]*")'
@@ -135,7 +136,7 @@ class EnvelopeRenderer:
             match=re.compile(r"\[" + ",".join(parts) + r"\]").fullmatch if stored.code == fact_type.CODE else _never,
             movement=fact_type in MOVEMENTS,
         )
-        if len(self._shapes) >= _KEPT:
+        if len(self._shapes) >= _SHAPES_KEPT:
             self._shapes.clear()
         self._shapes[(stored.code, stored.boot, stored.quality)] = shape
         return shape
@@ -145,7 +146,7 @@ class EnvelopeRenderer:
         second, rest_us = divmod(wall_us, US_PER_S)
         text = self._seconds.get(second)
         if text is None:
-            if len(self._seconds) >= _KEPT:
+            if len(self._seconds) >= _SECONDS_KEPT:
                 self._seconds.clear()
             text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
             self._seconds[second] = text

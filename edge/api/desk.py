@@ -53,7 +53,7 @@ class Desk:
     def __init__(self, here: Services) -> None:
         parts = here.runtime.engine.parts
         self.here = here
-        self.offers = Offers(here.runtime, lambda: parts.promotions, lambda: here.site, parts.proximity)
+        self.offers = Offers(here.runtime, lambda: parts.promotions, lambda: here.site, parts.proximity, here.retention)
         self.parts = parts
         self.ask, self.consent = Limits(ASK), Limits(CONSENT)
         self.live = 0

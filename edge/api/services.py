@@ -17,6 +17,7 @@ from edge.api.problems import Problem
 from edge.beacon_keys import BeaconKeys
 from edge.core.fact import JsonValue
 from edge.core.ports import Command
+from edge.core.retention import Retention
 from edge.core.site import Site
 from edge.discovery import Discovery
 from edge.health import Health
@@ -155,6 +156,7 @@ class Services:
     network: MachineNetwork
     way_out: WayOut
     updates: UpdateDesk
+    retention: Retention = field(default_factory=Retention)
     fingerprint: str = ""
     ca_pem: str = ""
     feed: Feed = field(init=False)

@@ -14,6 +14,7 @@ from edge.core.facts import CheckIn, ConsentGiven, ConsentWithdrawn, OfferRedeem
 from edge.core.instant import US_PER_DAY, US_PER_MIN, US_PER_S, Instant, TimeQuality
 from edge.core.localtime import local_day, next_midnight_us
 from edge.core.promotion import Promotion, Promotions, Verdict
+from edge.core.retention import Retention
 from edge.core.site import Site
 from edge.journal import Journal
 from edge.offers import consent as consents
@@ -25,8 +26,6 @@ from edge.offers.rotating import RotatingIds
 from edge.offers.signing import OfferSigner, Token, read_token
 
 KEY: Final = "offers/key"
-KEEP_US: Final = 2 * US_PER_DAY  # expired offers stay so long, for tills that report late
-CONSENT_KEEP_US: Final = 365 * US_PER_DAY
 MAX_OPEN: Final = 100_000
 METHODS: Final = ("app", "qr", "nfc")
 
@@ -90,7 +89,9 @@ class Offers:
         promotions: Callable[[], Promotions],
         site: Callable[[], Site],
         follower: Follower,
+        retention: Retention | None = None,
     ) -> None:
+        self._retention = retention or Retention()
         self._runtime, self._promotions, self._site, self._follower = runtime, promotions, site, follower
         journal = runtime.journal
         self._put = journal.put
@@ -376,8 +377,9 @@ class Offers:
         if now.mono_us - self._swept_us < 60 * US_PER_MIN:
             return
         self._swept_us = now.mono_us
-        self._version += bool(self.ledger.forget(now.wall_us - KEEP_US))
-        for consent in self.consents.older_than(now.wall_us - CONSENT_KEEP_US):
+        kept = self._retention
+        self._version += bool(self.ledger.forget(now.wall_us - round(kept.offer_days * US_PER_DAY)))
+        for consent in self.consents.older_than(now.wall_us - round(kept.consent_days * US_PER_DAY)):
             self.consents.erase(consent.handle)
             self._rotating.end(consent.handle)
 

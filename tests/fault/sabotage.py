@@ -52,6 +52,14 @@ SABOTAGES = (
         ("clock", "--only", "turned", "--count", "1"),
     ),
     Sabotage(
+        "100 bytes of each fact",
+        "edge/journal/log.py",
+        "            batch.facts.append(self._row(fact, instant, now))\n",
+        "            batch.facts.append(self._row(fact, instant, now))\n"
+        "            self.__dict__.setdefault('_hoard', []).append(bytes(67))\n",
+        ("soak", "--only", "memory", "--count", "30"),
+    ),
+    Sabotage(
         "no dedupe",
         "cloud_bridge/ingest/sequencing.py",
         "        if seq <= self.contiguous or seq in self.above:\n            return False\n",

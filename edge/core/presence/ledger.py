@@ -26,14 +26,13 @@ from edge.core.facts import (
 from edge.core.instant import US_PER_DAY, US_PER_MIN, US_PER_S
 from edge.core.part import Said, Signal, TagBelief
 from edge.core.presence.places import NOWHERE, Places
+from edge.core.retention import Retention
 from edge.core.site import AntennaRole, Site
 
 RETURN_MIN_US = 10 * US_PER_MIN  # a sold item stays near the till and the exit for a while; later it is a return
 CREDIT_US = 60 * US_PER_MIN  # how long a sale known by GTIN only excuses an item of it at the exit
 MISPLACED_DWELL_US = 8 * US_PER_S
 MISPLACED_SURE = 0.95
-FORGET_DEPARTED_US = US_PER_DAY
-FORGET_SOLD_US = 90 * US_PER_DAY  # longer than return periods usually are
 
 
 class TagState(StrEnum):
@@ -312,11 +311,14 @@ class Ledger:
         if entry.state in HERE and entry.place != NOWHERE and not entry.misplaced:
             self._watch_misplaced(row, entry, entry.since_us)
 
-    def forgettable(self, at_us: int) -> list[int]:
+    def forgettable(self, at_us: int, retention: Retention) -> list[int]:
         """Rows of tags that left so long ago that they need no longer be known."""
+        sold_us, departed_us = (
+            round(days * US_PER_DAY) for days in (retention.sold_tag_days, retention.departed_tag_days)
+        )
         old = []
         for row, entry in self.entries.items():
-            keep_us = FORGET_SOLD_US if entry.state is TagState.SOLD else FORGET_DEPARTED_US
+            keep_us = sold_us if entry.state is TagState.SOLD else departed_us
             if entry.state not in HERE and at_us - entry.since_us > keep_us:
                 old.append(row)
         return old

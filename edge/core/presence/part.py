@@ -27,6 +27,7 @@ from edge.core.presence.scorer import Scorer, WindowScorer
 from edge.core.presence.strangers import Strangers
 from edge.core.presence.table import TagTable
 from edge.core.presence.tracks import REST_US, K, Motion, Tracks, Verdicts
+from edge.core.retention import Retention
 from edge.core.site import AntennaRole, Site
 
 FOLD_US = 140 * US_PER_MS  # reads wait no longer than this where there are many (drivers have batched 100 ms) …
@@ -87,6 +88,7 @@ class Presence:
         self._table = TagTable(max_tags)
         self._tracks = self.profile.tracks(len(self._places))
         self._ledger = Ledger(site, self._places, self._table.epc)
+        self.retention = Retention()
         self._learn_plan()
         self._strangers = Strangers()
         self._activity = Activity(self._places)
@@ -311,7 +313,7 @@ class Presence:
 
     def _age(self, now_us: int) -> None:
         """Forget tags that left long ago, and strangers beyond the room there is for them."""
-        old = self._ledger.forgettable(now_us)
+        old = self._ledger.forgettable(now_us, self.retention)
         for row in old:
             self._ledger.forget(row)
         old += self._strangers.surplus(self._tracks.read_us)

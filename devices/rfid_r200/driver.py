@@ -35,7 +35,7 @@ from devices.rfid_r200.codec import (
 )
 from devices.transport.moniker import Link
 from devices.transport.stream import ByteStream
-from edge.core.errors import DeviceRefused, DeviceTimeout
+from edge.core.errors import DeviceMisbehaved, DeviceRefused, DeviceTimeout
 from edge.core.observation import DeviceIdentity, DeviceState, DeviceStatus, TagReads
 from edge.core.plain import OneOf, Within
 
@@ -94,7 +94,7 @@ class R200Driver:
         self._heard_s = 0.0
 
     async def run(self, emit: Emit) -> None:
-        """Converse until cancelled. Raises LinkLost, DeviceTimeout or DeviceRefused."""
+        """Converse until cancelled. Raises LinkLost, DeviceTimeout, DeviceRefused or DeviceMisbehaved."""
         stream = await self._context.open_stream(self._settings.moniker)
         try:
             await self._ask(stream, STOP_POLL)
@@ -178,7 +178,12 @@ class R200Driver:
             emit(reads)
 
     async def _ask(self, stream: ByteStream, command: int, data: bytes = b"") -> Frame:
-        """Send and wait for the answer, three times at most. Raises DeviceRefused with the module's reason."""
+        """Send and wait for the answer, three times at most.
+
+        Raises DeviceRefused with the module's reason, DeviceTimeout where it says nothing, DeviceMisbehaved where what
+        comes is no answer.
+        """
+        before = self._fed_bytes
         for _ in range(TRIES):
             await stream.write(encode(Frame(COMMAND, command, data)))
             try:
@@ -186,9 +191,11 @@ class R200Driver:
                     return await self._answer(stream, command)
             except TimeoutError:
                 self._context.count("answers_missing")
-        raise DeviceTimeout(
-            self._context.device_id, f"no answer to command {command:02X} in {TRIES} tries: check baud rate and wiring"
-        )
+        said = f"no answer to command 0x{command:02X} in {TRIES} tries"
+        if n_bytes := self._fed_bytes - before:
+            came = f"{n_bytes} bytes came and {said}; expected frames BB … 7E at the module's baud rate, 8N1"
+            raise DeviceMisbehaved(self._context.device_id, came)
+        raise DeviceTimeout(self._context.device_id, f"{said}: check baud rate and wiring")
 
     async def _answer(self, stream: ByteStream, command: int) -> Frame:
         while True:
@@ -196,7 +203,7 @@ class R200Driver:
             if frame.type == RESPONSE and frame.command == command:
                 return frame
             if command != STOP_POLL and frame.command == ERROR and frame.error not in (None, NO_TAG):
-                raise self._refused(f"command {command:02X}: {error_text(frame.data[0])}")
+                raise self._refused(f"command 0x{command:02X}: {error_text(frame.data[0])}")
 
     async def _receive(self, stream: ByteStream) -> Frame:
         """The next good frame; bad ones are counted."""

@@ -12,7 +12,7 @@ from devices.registry import driver_info
 from devices.rfid_r200.codec import GET_INFO, SET_POWER, SET_QUERY, STOP_POLL
 from devices.rfid_r200.driver import R200Driver, Settings
 from devices.transport import Tap, open_stream
-from edge.core.errors import DeviceRefused, DeviceTimeout, LinkLost
+from edge.core.errors import DeviceMisbehaved, DeviceRefused, DeviceTimeout, LinkLost
 from edge.core.observation import DeviceIdentity, DeviceState, DeviceStatus, TagReads
 from edge.replay import reads_of_tap
 from firmware_sim.r200_module import R200Module
@@ -149,7 +149,34 @@ def test_silent_module_is_a_timeout():
         async def connect(moniker):
             return Mute()
 
-        with pytest.raises(DeviceTimeout, match=f"command {STOP_POLL:02X} in 3 tries: check baud rate"):
+        with pytest.raises(DeviceTimeout, match=f"command 0x{STOP_POLL:02X} in 3 tries: check baud rate"):
+            await R200Driver(DriverContext("uhf-1", lambda: 0, connect), Settings("sim:u")).run(print)
+
+    run_virtual(main())
+
+
+def test_what_answers_with_noise_is_no_module_and_not_silent():
+    async def main():
+        class Noise:
+            def __init__(self):
+                self._rng = np.random.default_rng(7)
+
+            async def read(self, max_bytes=65536):
+                await asyncio.sleep(0.05)
+                return self._rng.bytes(100)
+
+            async def write(self, data):
+                pass
+
+            async def close(self):
+                pass
+
+        async def connect(moniker):
+            return Noise()
+
+        with pytest.raises(
+            DeviceMisbehaved, match=r"\d+00 bytes came and no answer to command 0x28 .*expected frames BB"
+        ):
             await R200Driver(DriverContext("uhf-1", lambda: 0, connect), Settings("sim:u")).run(print)
 
     run_virtual(main())
@@ -169,7 +196,7 @@ def test_module_that_refuses_says_so():
             main.task = asyncio.create_task(module())
             return OurEnd(ours)
 
-        with pytest.raises(DeviceRefused, match=f"command {GET_INFO:02X}: error 17: the module does not know"):
+        with pytest.raises(DeviceRefused, match=f"command 0x{GET_INFO:02X}: error 17: the module does not know"):
             await R200Driver(DriverContext("uhf-1", lambda: 0, connect), Settings("sim:u")).run(print)
 
     run_virtual(main())

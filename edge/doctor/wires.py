@@ -97,7 +97,7 @@ def tcp(check: str, address: str, default_port: int) -> Finding:
     except ValueError:
         return Finding(check, Grade.FAULT, f"{address!r} is no address", "expected host:port")
     except OSError as error:
-        return Finding(check, Grade.FAULT, f"{address}: {error}", _action(error))
+        return Finding(check, Grade.FAULT, f"{address}: {error.strerror or error}", _action(error))
 
 
 def _action(error: OSError) -> str:
@@ -113,7 +113,7 @@ def broker(address: str, host: str, port: int, tls: ssl.SSLContext | None) -> Fi
     try:
         raw = socket.create_connection((host, port), PROBE_S)
     except OSError as error:
-        return Finding(check, Grade.FAULT, str(error), f"{_action(error)}; facts wait meanwhile")
+        return Finding(check, Grade.FAULT, error.strerror or str(error), f"{_action(error)}; facts wait meanwhile")
     with closing(raw):
         if tls is None:
             return Finding(check, Grade.OK, "accepts connections")

@@ -210,6 +210,41 @@ def test_a_restored_journal_begins_a_new_epoch(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_backup_that_is_not_whole_costs_nothing(tmp_path: Path) -> None:
+    state, file = tmp_path / "state", tmp_path / "backup.tgz"
+    state.mkdir()
+    environment = {**os.environ, "STATE": str(state), "PYTHON": shutil.which("python3") or "python3"}
+
+    def tried(*arguments: str) -> tuple[int, str]:
+        command = ["sh", str(DEPLOY / "backup.sh"), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    assert tried(str(file)) == (
+        2,
+        f"backup.sh: {state}: no journal.db there, expected the folder of a gateway (STATE=…)\n",
+    )
+    store, _ = open_store(JournalSettings(path=str(state / "journal.db")), "machine-1")
+    store.close()
+    for name in ("platform/store.key", "models/current", "tls/ca.key"):
+        (state / name).parent.mkdir(exist_ok=True)
+        (state / name).write_text(f"of {name}")
+    backup(state, str(file))
+    assert file.stat().st_mode & 0o077 == 0, "private keys are in it"
+    whole, kept = file.read_bytes(), (state / "journal.db").read_bytes()
+    for cut in (whole[: len(whole) // 2], b"no archive"):
+        file.write_bytes(cut)
+        code, words = tried("--restore", str(file))
+        assert (code, "nothing was changed" in words) == (2, True)
+        assert (state / "journal.db").read_bytes() == kept
+    file.write_bytes(whole)
+    shutil.rmtree(state)
+    backup(state, "--restore", str(file))
+    assert (state / "platform/store.key").read_text() == "of platform/store.key"
+    assert (state / "models/current").read_text() == "of models/current"
+    assert state.stat().st_mode & 0o077 == 0
+
+
 def read_only(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["sh", str(DEPLOY / "read-only-root.sh"), *arguments]
     return subprocess.run(command, env={**os.environ, "ROOT": str(root)}, capture_output=True, text=True, check=False)

@@ -44,6 +44,26 @@ class PersonView:
     surface_c: float
 
 
+APART_M = 0.55
+"""Between the middles of two bodies in a doorway: shoulders are 0.40 to 0.55 m wide."""
+PACE_MPS = 1.2
+
+
+class Doorway:
+    """Who is in the middle of a doorway when: bodies do not go through each other."""
+
+    def __init__(self) -> None:
+        self._booked: deque[tuple[int, float]] = deque(maxlen=64)
+
+    def book(self, at_us: int, y_m: float) -> bool:
+        """Be there at `at_us`, unless somebody else would be in the way; then False, to be asked again later."""
+        for other_us, other_m in self._booked:
+            if math.hypot(other_m - y_m, PACE_MPS * (other_us - at_us) / 1e6) < APART_M:
+                return False
+        self._booked.append((at_us, y_m))
+        return True
+
+
 class Person:
     """A body on its way; `kind` is "shopper" or "staff"."""
 

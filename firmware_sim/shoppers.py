@@ -14,6 +14,8 @@ from firmware_sim.world import Item, Script, World
 SECOND_US = 1_000_000
 STREET_M = 2.6
 """How far outside the door people appear and vanish."""
+LET_PASS_US = 100_000
+"""So long one waits before looking again whether the doorway is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,12 @@ def _walk(world: World, person: Person, to_m: tuple[float, float], carried: list
 
 
 def _through(world: World, person: Person, door: Door, inwards: bool) -> Script:
-    """Walk from one side of the door to the other, straight, and be counted under the sensor."""
+    """Let others pass, walk from one side of the door to the other, straight, and be counted under the sensor."""
     far = door.x_m + (STREET_M if inwards else -STREET_M)
-    _, y = person.position(world.now_us)
+    x, y = person.position(world.now_us)
+    walk_us = _us(abs(door.x_m - x) / person.speed_mps)
+    while not world.doorways[door.device].book(world.now_us + walk_us, y):
+        yield LET_PASS_US
     yield person.walk_to(world.now_us, door.x_m, y)
     world.crossed(door, inwards)
     yield person.walk_to(world.now_us, far, y)

@@ -22,7 +22,7 @@ from firmware_sim.ble_air import BleProfile
 from firmware_sim.epc import sgtin96
 from firmware_sim.layout import Door, Layout
 from firmware_sim.loadcell import CellModel, LoadCells
-from firmware_sim.people import HISTORY_US, Person, PersonView
+from firmware_sim.people import HISTORY_US, Doorway, Person, PersonView
 from firmware_sim.radio import MILD, RadioField, RadioProfile, Reads
 
 Script = Generator[int, None, None]
@@ -100,6 +100,7 @@ class World:
                 self.cells[lane.device].set_tare(cell, lane.tare_g / len(lane.cells))
         self.people: dict[int, Person] = {}
         self.crossings: dict[str, Counter[str]] = {door.device: Counter() for door in layout.doors}
+        self.doorways = {door.device: Doorway() for door in layout.doors}
         self.counts: Counter[str] = Counter()
         self.log: deque[dict[str, object]] = deque(maxlen=LOG_LIMIT)
         self.log_total = 0

@@ -10,6 +10,7 @@ from epcpy import hex_to_tag_encodable
 from epcpy.epc_schemes.sgtin import SGTIN, SGTINFilterValue
 
 from firmware_sim.epc import check_digit, gtin14, sgtin96
+from firmware_sim.people import Doorway
 from firmware_sim.scenario import SCENARIOS, demo_store
 
 S = 1_000_000
@@ -200,3 +201,22 @@ def test_every_scenario_lives_and_describes_itself_as_json(name):
     }
     scenario.world.advance_to(120 * S)
     assert json.loads(json.dumps(scenario.world.truth()))["t_us"] == 120 * S
+
+
+def test_nobody_walks_into_somebody_in_a_doorway() -> None:
+    doorway = Doorway()
+    assert doorway.book(1_000_000, 0.0)
+    assert not doorway.book(1_200_000, 0.1)  # 0.24 m behind
+    assert not doorway.book(900_000, -0.3)
+    assert doorway.book(1_000_000, 0.6)  # beside
+    assert doorway.book(1_500_000, 0.1)  # behind
+    assert not doorway.book(1_500_000, 0.1)
+
+
+def test_everybody_who_came_leaves_however_crowded_the_door_is() -> None:
+    scenario = SCENARIOS["saturday-rush"](3, 240.0, 400, True)
+    world = scenario.world
+    for _ in range(120):
+        world.advance_to(world.now_us + 5_000_000)
+    ways = {door: dict(n) for door, n in world.crossings.items()}
+    assert all(n["in"] == n["out"] > 20 for n in ways.values()), ways

@@ -7,7 +7,6 @@ after the commit that contains their cause.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -194,8 +193,10 @@ class Runtime:
         if now.mono_us >= self._next_internals_us:
             self._next_internals_us = now.mono_us + INTERNALS_PERIOD_US
             internals = self.engine.snapshot()
-        with contextlib.suppress(JournalFull):  # an alarm while `journal.full`; the log has dropped what it may
+        try:
             self._commit(facts, now, internals)
+        except JournalFull:  # an alarm while `journal.full`; the log has dropped what it may
+            self.health.count("facts_refused", len(facts))
 
     def _commit(
         self,
@@ -205,6 +206,7 @@ class Runtime:
         *,
         urgent: bool | None = None,
     ) -> asyncio.Future[int] | None:
+        self.journal.check_room(len(facts))  # first: what is drained and not written would never be said again
         said = self.engine.drain_said()
         documents = self.engine.drain_documents()
         if not (facts or said or documents or internals or urgent):

@@ -254,10 +254,7 @@ class Journal:
 
         urgent None: as the facts say. Raises JournalFull when more waits for a full disk than may.
         """
-        if self.pending + len(commit.facts) > self._settings.pending_limit:
-            raise JournalFull(
-                f"journal: {self.pending} facts wait for the disk, expected at most {self._settings.pending_limit}"
-            )
+        self.check_room(len(commit.facts))
         batch = self._pending.batch
         hurry = False
         for fact, instant in commit.facts:
@@ -270,6 +267,12 @@ class Journal:
         self._instant = now
         self._pending.last_seq = self._next_seq
         return self._wait(urgent=hurry if urgent is None else urgent)
+
+    def check_room(self, n_facts: int) -> None:
+        """Raises JournalFull where so many more may not wait for a disk that refuses them."""
+        limit = self._settings.pending_limit
+        if self.pending + n_facts > limit:
+            raise JournalFull(f"journal: {self.pending} facts wait for the disk, expected at most {limit}")
 
     def _row(self, fact: Fact, instant: Instant, now: Instant) -> FactRow:
         return (

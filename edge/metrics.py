@@ -30,7 +30,7 @@ HELP: Final = {
     "journal_full": "1 while nothing more fits on the disk or into the quota.",
     "observations_waiting": "Observations of devices that wait for the engine.",
     "observations_dropped": "Observations that found the queue full.",
-    "facts_refused": "Facts that found the limit of those waiting for a full disk; the state they told is written later.",
+    "facts_refused": "Facts too many to wait for a full disk; the state behind them is written later.",
     "frames_waiting": "Frames of door sensors that wait for the model.",
     "frames_dropped": "Frames of door sensors that the model had no time for.",
     "clock_synced": "1 while the clock is synchronised.",

@@ -11,7 +11,7 @@ from edge.core.inventory.trust import HALVING_US, STUBBORN_HALVING_US, STUBBORN_
 
 Key = tuple[str, str]
 SOONEST_US = 5 * US_PER_S
-LEFT = 0.8  # doubts are looked at again when so much of them is left
+LEFT = 0.7  # doubts are looked at again when so much of them is left
 JUST_NOW = -1
 
 

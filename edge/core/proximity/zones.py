@@ -66,7 +66,7 @@ ONE: Final = np.float32(1.0)
 HALF_LOOSE: Final = np.float32(0.5) * LOOSE
 LEARN_EVERY: Final = 4  # steps
 LEARN: Final = 0.2  # weight of such a step's evidence: places are beliefs, and steps are not independent
-SOLVE_EVERY: Final = 12  # lessons
+SOLVE_EVERY: Final = 12  # lessons: they are taken together, since nothing changes before
 AT_ONCE: Final = 1 << 16  # beacons × scanners × cells that are weighed together: half a megabyte of columns
 
 PACKET_VAR: Final = np.float32(PACKET_SD_DB**2)
@@ -204,7 +204,8 @@ class _Ears:
         self._square[:, 0, 0], self._square[:, 1, 1] = GAIN_SD_DB**-2, (10.0 * EXPONENT_SD) ** -2
         self._right = np.zeros((n_scanners, 2))
         self._known: NDArray[np.float64] = np.zeros((n_scanners, 2))
-        self._lessons = 0
+        self._lessons: list[tuple[NDArray[Any], ...]] = []
+        """Of each: where the beacon is (cells,), mean levels and trust (scanners,), and its power at 1 m."""
 
     def weigh(self, tracks: Sequence[Track], windows: Sequence[Window], prior: Columns) -> Columns:
         """Likelihood of each cell (beacons, cells; largest 1) for what was heard of each in a step.
@@ -240,34 +241,30 @@ class _Ears:
         likelihood: Columns = np.minimum.reduce(scores, axis=1, keepdims=True) - scores
         np.exp(likelihood, out=likelihood)
         if self._learns:
-            self._learn(tracks, prior * likelihood, (level_dbm, trust, want))
+            self._learn(tracks, prior * likelihood, (level_dbm, trust, power_dbm))
         return likelihood
 
     def _learn(self, tracks: Sequence[Track], where: Columns, heard: Sequence[NDArray[Any]]) -> None:
-        """A lesson of those beacons whose turn it is. heard: mean levels, trust and wanted levels of all."""
-        chosen = []
+        """Keep a lesson of those beacons whose turn it is. heard: mean levels, trust and powers of all."""
         for index, track in enumerate(tracks):
             track.weighed += 1
             if track.is_mounted or track.weighed % LEARN_EVERY == 0:
-                chosen.append(index)
-        if not chosen:
-            return
-        where = where[chosen]
-        where /= np.add.reduce(where, axis=1, keepdims=True)
-        teaching = [at for at, index in enumerate(chosen) if self._teaches(tracks[index], where[at])]
-        if not teaching:
-            return
-        where, chosen = where[teaching], [chosen[at] for at in teaching]
-        level_dbm, trust, want = (column[chosen] for column in heard)
-        self._take(trust, *_censored(level_dbm, want, trust, where), where)
+                place = where[index] / np.add.reduce(where[index])
+                if self._teaches(track, place):
+                    self._lessons.append((place, *(column[index] for column in heard)))
+        if len(self._lessons) >= SOLVE_EVERY:
+            self._solve()
 
     def _teaches(self, track: Track, where: Columns) -> bool:
         """A beacon that should hang in another zone was moved, or is believed wrongly: it would teach that for ever."""
         owned = self._zones.get(track.home)
         return owned is None or float(where @ owned) >= ENTER
 
-    def _take(self, trust: Columns, surplus_db: Columns, seen: Columns, where: Columns) -> None:
-        """Lessons (beacons, scanners) into the normal equations; where (beacons, cells)."""
+    def _solve(self) -> None:
+        """Take the lessons into the normal equations, and gain and exponent out of them."""
+        where, level_dbm, trust, power_dbm = (np.array(column) for column in zip(*self._lessons, strict=True))
+        self._lessons.clear()
+        surplus_db, seen = _censored(level_dbm, power_dbm[:, None, None] - self._loss_db, trust, where)
         weight = LEARN * trust * seen**2
         slope = -(where @ self._around.T)
         gap = surplus_db + self._known[:, 0] + self._known[:, 1] * slope
@@ -278,11 +275,6 @@ class _Ears:
         self._square[:, 1, 1] += np.add.reduce(steeper * slope)
         self._right[:, 0] += np.add.reduce(weight * gap)
         self._right[:, 1] += np.add.reduce(steeper * gap)
-        before, self._lessons = self._lessons, self._lessons + len(where)
-        if self._lessons // SOLVE_EVERY > before // SOLVE_EVERY:
-            self._solve()
-
-    def _solve(self) -> None:
         self._known = np.asarray(np.linalg.solve(self._square, self._right[:, :, None])[:, :, 0], np.float64)
         self._known[:, 0] -= self._known[:, 0].mean()  # what all have alike is the beacons' power
         gain, exponent = self._known[:, :1], self._known[:, 1:]

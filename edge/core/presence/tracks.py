@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge.core.instant import US_PER_S
 from edge.core.presence import scorer as sc
 from edge.core.presence.distinct import distinct
+from edge.core.presence.guard import GUARD_US, guard
 from edge.core.presence.own import Own
 from edge.core.presence.places import NOWHERE
 from edge.core.presence.scorer import F32, Scorer
@@ -42,10 +43,6 @@ LEARN_EVERY = 5  # … in every fifth step; not a divisor of the cohorts, so tha
 TINY = np.float32(1e-20)  # keeps decayed values out of the denormal range, which is slow
 CHUNK = 2048  # rows at a time: the working set stays in the second-level cache
 RESTORED_HITS = 0.8
-GUARD_US = 5 * 60 * US_PER_S
-GUARD_HEARD_US = 10 * US_PER_S
-GUARD_SURE = 0.99  # what a restored tag needs to move …
-GUARD_GONE, GUARD_SILENCE_US = 0.9, 120 * US_PER_S  # … and to depart
 GONE_SILENCE_US = 5 * US_PER_S  # nobody departs who was read just now
 BLIND_SURE = 0.95  # what a tag of a blind place needs to move
 EXIT_BONUS = np.float32(2)  # nats a step: who is read best at the exit is on the way out, and walks fast
@@ -241,33 +238,20 @@ class Tracks:
         self, verdicts: Verdicts, now_us: int, blind: NDArray[np.bool_]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], F32]:
         """Believe verdicts: indices of changed places, of probabilities that drifted, and each tag's probability."""
-        rows, place, motion = verdicts.rows, verdicts.place, self.motion
+        rows, place = verdicts.rows, verdicts.place
         said = self.said.take(rows)
-        needed = np.where(said == NOWHERE, motion.believe_arrival, motion.believe_move)
-        stray = self.homes[self.product.take(rows), place] < 0
-        if np.count_nonzero(stray):
-            needed[stray] = np.maximum(needed[stray], motion.believe_stray)
-        silence_us = now_us - self.read_us.take(rows)
-        nowhere = place == NOWHERE
-        needed[nowhere] = motion.believe_departure
-        needed[nowhere & (silence_us < GONE_SILENCE_US)] = np.inf
-        guarded = self.guarded_us.take(rows) > now_us
-        if np.count_nonzero(guarded):
-            # Who was still heard some seconds after the restart is known as well as before it.
-            guarded &= self.read_us[rows] < self.guarded_us[rows] - GUARD_US + GUARD_HEARD_US
-            needed[guarded] = GUARD_SURE
-            needed[guarded & nowhere] = GUARD_GONE
-            needed[guarded & nowhere & (silence_us < GUARD_SILENCE_US)] = np.inf
+        judged = place
         if np.count_nonzero(self.exits):
-            gone = (self.exits & ~blind)[said] & (silence_us > EXIT_GONE_US)
+            judged = place.copy()
+            gone = (self.exits & ~blind)[said] & (now_us - self.read_us.take(rows) > EXIT_GONE_US)
             place[gone], verdicts.probability[gone] = NOWHERE, EXIT_SURE
             self.alpha[rows[gone]] = np.eye(K + 1, dtype=np.float32)[K]
-        if np.count_nonzero(blind):  # a place that cannot be heard loses tags to other places only, never to nowhere
-            frozen = blind[said]
-            needed[frozen] = np.where(place[frozen] == NOWHERE, np.inf, BLIND_SURE)
         is_said = place == said
         self.settled[rows] = is_said & (verdicts.probability > SETTLED)
-        changed = (~is_said & (verdicts.probability >= needed)).nonzero()[0]
+        changed = (~is_said).nonzero()[0]
+        if len(changed):
+            needed = self._needed(rows[changed], judged[changed], now_us, blind)
+            changed = changed[verdicts.probability[changed] >= needed]
         probability = np.where(is_said, verdicts.probability, 1 - verdicts.probability)
         probability[changed] = verdicts.probability[changed]
         doubt, told_doubt = 1 - probability, 1 - self.told.take(rows)
@@ -285,6 +269,21 @@ class Tracks:
             self.told[moved] = probability[changed]
         self.told[rows[tell]] = probability[tell]
         return changed, tell, probability
+
+    def _needed(self, rows: Rows, place: NDArray[np.int32], now_us: int, blind: NDArray[np.bool_]) -> F32:
+        """How probable a place has to be to be believed of tags that were believed elsewhere."""
+        said, motion = self.said.take(rows), self.motion
+        needed = np.where(said == NOWHERE, motion.believe_arrival, motion.believe_move)
+        stray = self.homes[self.product.take(rows), place] < 0
+        needed[stray] = np.maximum(needed[stray], motion.believe_stray)
+        read_us, nowhere = self.read_us.take(rows), place == NOWHERE
+        needed[nowhere] = motion.believe_departure
+        needed[nowhere & (now_us - read_us < GONE_SILENCE_US)] = np.inf
+        guard(needed, self.guarded_us.take(rows), read_us, nowhere, now_us)
+        if np.count_nonzero(blind):  # a place that cannot be heard loses tags to other places only, never to nowhere
+            frozen = blind[said]
+            needed[frozen] = np.where(place[frozen] == NOWHERE, np.inf, BLIND_SURE)
+        return needed
 
     def step(self, rows: Rows, now_us: int, blind: NDArray[np.bool_], log_activity: F32) -> Verdicts:
         """One step of the filter for these rows; blind and log_activity are by place (+ 1 dummy)."""

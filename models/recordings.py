@@ -57,7 +57,7 @@ def _read(path: Path, key: str) -> NDArray[Any] | None:
         with np.load(path, allow_pickle=False) as archive:
             return np.asarray(archive[key]) if key in archive else None
     except (OSError, ValueError, BadZipFile, EOFError) as error:
-        why = getattr(error, "strerror", None) or error
+        why = getattr(error, "strerror", None) or "it is no NumPy archive"
         raise RecordingError(f"{path}: {why}: expected an .npz recording with centi_celsius") from error
 
 

@@ -15,6 +15,7 @@ import typer
 
 from edge.cli import client as api_client
 from edge.cli.client import ApiFault, Client, path_of
+from edge.core.plain import PlainError
 
 FOLLOW_S = 0.3
 PIECE_BYTES = 400_000  # of a CSV in one request; the gateway takes 1 MiB
@@ -83,8 +84,8 @@ def load(client: Client, path: Path, *, dry_run: bool, quiet: bool) -> dict[str,
     try:
         document = json.loads(content)
     except ValueError as error:
-        raise ApiFault(
-            f"{path}: {error}: expected JSON, or a catalogue as .csv", "Export one to see the form."
+        raise PlainError(
+            "import", str(path), f"JSON, or a catalogue as .csv ({error}); export one to see the form"
         ) from None
     is_configuration = isinstance(document, dict) and "planogram" in document and "devices" in document
     place = path_of("v1", "configuration" if is_configuration else "planogram", dry_run="true" if dry_run else "")
@@ -128,7 +129,7 @@ def pieces_of(content: bytes, limit: int = PIECE_BYTES) -> Iterator[bytes]:
 def save(client: Client, what: str, output: Path | None) -> None:
     """Write what the gateway exports to a file, or on standard output."""
     if what not in EXPORTS:
-        raise ApiFault(f"export {what!r}: expected one of {', '.join(EXPORTS)}", "Name one of them.")
+        raise PlainError("export", what, f"one of {', '.join(EXPORTS)}")
     content, kind, _ = client.fetch("GET", EXPORTS[what])
     if "json" in kind:
         content = (json.dumps(json.loads(content), ensure_ascii=False, indent=1) + "\n").encode()

@@ -25,6 +25,8 @@ from edge.core.plain import PlainError
 app = typer.Typer(
     name="smartstore",
     help="Smart-store edge gateway: shelves, tags, beacons and doors in; provable stock facts out.",
+    epilog="Exit codes: 0 done; 1 not so (a mismatch, a failed check, a fault found); 2 wrong usage or bad input; "
+    "3 something is missing or unreachable; 74 the journal's disk failed; 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -107,7 +109,7 @@ def platform(
     ),
     broker: Annotated[str, typer.Option(help="Address of a broker (mqtt://host:1883); default: start one.")] = "",
     host: Annotated[str, typer.Option(help="Address of the HTTPS API.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the HTTPS API; 0: a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the HTTPS API; 0: a free one.")] = 0,
     name: Annotated[list[str] | None, typer.Option(help="Another host name of the API (for its certificate).")] = None,
     postgres: Annotated[str, typer.Option(help="postgresql://…: keep facts there, not in a file.")] = "",
     shared_group: Annotated[str, typer.Option(help="Share the facts with the platforms of this MQTT 5 group.")] = "",

@@ -52,7 +52,7 @@ class PlatformOptions:
     """What the command line asks for. broker "" starts one; names: host names of the API besides `host`.
 
     postgres: keep facts there; group: share them with the platforms of one MQTT 5 group; queries_only: consume nothing,
-    serve what ingest workers keep in `postgres`. Raises SettingsError for what does not fit together.
+    serve what ingest workers keep in `postgres`. Raises PlainError for what does not fit together.
     """
 
     directory: Path
@@ -67,7 +67,11 @@ class PlatformOptions:
     def __post_init__(self) -> None:
         for key, given in (("--shared-group", self.group), ("--queries-only", self.queries_only)):
             if given and not (self.postgres and self.broker):
-                raise SettingsError("command line", key, str(given), "together with --postgres and --broker")
+                raise PlainError(key, given, "together with --postgres and --broker")
+        if self.postgres and not self.postgres.startswith(("postgresql://", "postgres://")):
+            raise PlainError(
+                "--postgres", self.postgres.partition(":")[0], "an address such as postgresql://user@host/database"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +169,13 @@ async def _connected(platform: Platform, address: str, ends: set[asyncio.Task[An
 def platform_settings(options: PlatformOptions, address: str, authority: Authority) -> PlatformSettings:
     """Of the platform in a folder; with a certificate of its own where the broker speaks TLS.
 
-    Raises SettingsError for what is no address.
+    Raises PlainError for what is no address.
     """
     link, directory = UplinkSettings(), options.directory
     try:
         secure = endpoint(address).secure
     except PlainError as error:
-        raise SettingsError("command line", "--broker", error.value, error.expected) from None
+        raise PlainError("--broker", error.value, error.expected) from None
     if secure:
         key, certificate = directory / "client.key", directory / "client.pem"
         made = new_key()
@@ -325,19 +329,21 @@ async def _stored(database: Path) -> list[dict[str, Any]]:
 def _place(text: str) -> tuple[str, str]:
     tenant, _, store = text.partition("/")
     if not tenant or not store:
-        raise SettingsError("command line", "store", text, "tenant/store")
+        raise PlainError("store", text, "tenant/store")
     return tenant, store
 
 
 def make_bundle(directory: Path, store: str, hosts: tuple[str, ...], qr: bool) -> None:
-    """Print an enrolment bundle for a store: JSON on standard output, or a QR code. Raises SettingsError."""
+    """Print a store's enrolment bundle: JSON on standard output, or a QR code. Raises PlainError, SettingsError."""
     running = running_platform(directory)
     signer = load_signer(directory / "platform.key")
     enrolments = Enrolments(directory, Authority.load(directory / "ca"))
     try:
         bundle = enrolments.bundle(_place(store), hosts or (running.mqtt,), running.api, signer, running.key_name)
+    except PlainError:
+        raise
     except ValueError as error:
-        raise SettingsError("command line", "store", store, str(error)) from None
+        raise PlainError("store", store, str(error)) from None
     finally:
         enrolments.close()
     mark = fingerprint(base64.b64encode(signer.public_key).decode())

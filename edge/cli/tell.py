@@ -23,8 +23,9 @@ from cloud_bridge.ingest.authority import Authority
 from cloud_bridge.ingest.platform import load_signer
 from cloud_bridge.paho_client import PahoLinks
 from edge.cli.platform import PlatformOptions, platform_settings, running_platform
-from edge.core.errors import SettingsError, UplinkError
+from edge.core.errors import UplinkError
 from edge.core.fact import JsonValue
+from edge.core.plain import PlainError
 from edge.core.ports import Message
 from edge.files import read_table, write_json
 
@@ -56,7 +57,7 @@ def arguments(words: Sequence[str]) -> dict[str, JsonValue]:
     for word in words:
         key, mark, value = word.partition("=")
         if not key or not mark:
-            raise SettingsError("command line", "argument", word, "name=value")
+            raise PlainError("argument", word, "name=value")
         try:
             args[key] = value if value.isdigit() and len(value) >= 8 else json.loads(value)
         except ValueError:
@@ -110,7 +111,7 @@ async def send(directory: Path, order: Order, show: Show) -> dict[str, JsonValue
     try:
         topics = Topics(tenant, store)
     except ValueError as error:
-        raise SettingsError("command line", "store", order.store, f"tenant/store: {error}") from None
+        raise PlainError("store", order.store, f"tenant/store: {error}") from None
     settings = platform_settings(PlatformOptions(directory), running.mqtt, Authority.load(directory / "ca"))
     client = f"smartstore-tell-{secrets.token_hex(4)}"
     link_settings = replace(settings.link, hosts=(running.mqtt,), client_id=client, persistent_session=False)

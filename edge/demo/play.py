@@ -18,7 +18,7 @@ from typing import Any
 
 import typer
 
-from edge.core.errors import SettingsError
+from edge.core.plain import PlainError
 from edge.demo.access import claim_own
 from edge.demo.cast import Cast, DemoError
 from edge.demo.config import gateway_toml
@@ -31,7 +31,7 @@ SETTLE_TIMEOUT_S = 60.0
 def run_demo(seconds: float | None, seed: int, summary: Path | None, directory: Path | None, as_json: bool) -> int:
     """Run it; exit code 0 when the platform's view equals the truth and nothing was lost, else 1."""
     if summary is not None and not os.access(summary.parent, os.W_OK):
-        raise SettingsError("command line", "--summary", str(summary), "a file in a folder that can be written to")
+        raise PlainError("--summary", str(summary), "a file in a folder that can be written to")
     keep = directory is not None
     place = Path(tempfile.mkdtemp(prefix="smartstore-demo-")) if directory is None else directory
     place.mkdir(parents=True, exist_ok=True)

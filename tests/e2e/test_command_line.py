@@ -36,6 +36,12 @@ def smartstore(*arguments: str) -> tuple[int, str]:
         (("replay", "/no/tap", "--device", "r", "--planogram", "/no/plan"), 2, "/no/plan"),
         (("footfall", "count", "/no/frames.npz", "--fps", "10"), 2, "/no/frames.npz"),
         (("enrol", "/no/bundle"), 3, "/no/bundle"),
+        (("platform", "--port", "70000"), 2, "--port"),
+        (("platform", "--postgres", "ftp://me:secret@x"), 2, "--postgres = 'ftp': expected an address such as"),
+        (("tell", "t1/s1", "place_hold", "x"), 2, "argument = 'x': expected name=value"),
+        (("export", "everything"), 2, "export = 'everything': expected one of catalogue"),
+        (("sim", "reader", "--port", "high"), 2, "high: expected a whole number"),
+        (("replay", "/no/tap"), 2, "recording = '/no/tap': expected a tap"),
     ],
     ids=lambda value: "-".join(value)[:40] if isinstance(value, tuple) else None,
 )
@@ -43,6 +49,8 @@ def test_bad_input_names_itself(arguments: tuple[str, ...], code: int, said: str
     found, text = smartstore(*arguments)
     assert said in text
     assert "Traceback" not in text
+    assert "Correct the named key" not in text or ".toml" in text or "/no/plan" in text
+    assert "secret" not in text
     assert found == code, text
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from cloud_bridge.keys import KEY_BYTES, KeyRing
 from cloud_bridge.proxy import read_proxy
 from edge.core.plain import OneOf, PlainError, Within, obey
 
+FILES: Final = ("password_file", "proxy_file", "ca_file", "cert_file", "key_file")
+"""The settings of `UplinkSettings` that name a file."""
 _Pause = Within(0, 86_400, "seconds")
 _Patience = Within(0.1, 600, "seconds")
 _SCHEMES = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}

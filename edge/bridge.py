@@ -13,7 +13,7 @@ from cloud_bridge.announcements import Announcements
 from cloud_bridge.contract.topics import Topics
 from cloud_bridge.downlink import Downlink, DownlinkPorts
 from cloud_bridge.paho_client import PahoLinks
-from cloud_bridge.settings import UplinkSettings
+from cloud_bridge.settings import FILES, UplinkSettings
 from cloud_bridge.twin import Twin, TwinPorts
 from cloud_bridge.uplink import Uplink, UplinkPorts
 from edge.configuration import GatewayConfiguration, Trial
@@ -28,7 +28,6 @@ from edge.runtime import Runtime
 from edge.settings import SettingsFile
 
 FAREWELL_S, FAREWELL_LONGEST_S = 3.0, 10.0  # from the platform's last word on; in all
-FILES = ("password_file", "proxy_file", "ca_file", "cert_file", "key_file")
 
 
 @dataclass(frozen=True, slots=True)

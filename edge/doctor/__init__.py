@@ -80,12 +80,16 @@ def _model(state_dir: Path) -> Iterator[Finding]:
 
 
 def _uplink(settings: UplinkSettings) -> Iterator[Finding]:
+    from cloud_bridge.settings import FILES  # noqa: PLC0415 (as the plan: only where there are settings to check)
+
     if not settings.hosts:
         yield Finding("broker", Grade.WARNING, "none is set", "facts stay here: enrol the gateway, or set uplink.hosts")
         return
     keys = len(settings.platform_keys)
     action = "no command of the platform can be checked, so each is refused: set uplink.platform_keys"
     yield judged("platform keys", keys > 0, f"{keys} keys", action, Grade.WARNING)
+    for name in FILES:
+        yield from wires.uplink_file(name, str(getattr(settings, name)))
     if settings.cert_file:
         yield from store.certificate(Path(settings.cert_file), "store certificate", Sources().realtime_ns() / 1e9)
     for address, endpoint in zip(settings.hosts, settings.endpoints(), strict=True):

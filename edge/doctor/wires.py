@@ -107,6 +107,17 @@ def _action(error: OSError) -> str:
     return "check power, cable, address and switch"
 
 
+def uplink_file(name: str, path: str) -> Iterator[Finding]:
+    """A file that ``[uplink]`` names: there, and to be read. Those of systemd are there for the service alone."""
+    if not path or path.startswith("/run/credentials/"):
+        return
+    found = f"{path} is there" if Path(path).exists() else f"{path} does not exist"
+    if Path(path).exists() and not os.access(path, os.R_OK):
+        found = f"{path} cannot be read by this user"
+    action = "put it there, readable for the service's user: until then there is no connection, and facts wait"
+    yield judged(f"uplink {name}", os.access(path, os.R_OK), found, action)
+
+
 def broker(address: str, host: str, port: int, tls: ssl.SSLContext | None) -> Finding:
     """The way to one broker: name, port, TLS."""
     check = f"broker {address}"

@@ -337,3 +337,14 @@ def test_a_state_folder_that_is_a_file_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "var").touch()
     found = named(store.disk(tmp_path / "var"), "state folder")
     assert (found.grade, found.found) == (Grade.FAULT, f"{tmp_path / 'var'} is a file; expected a folder")
+
+
+def test_a_file_that_the_uplink_names_and_that_is_not_there(tmp_path: Path) -> None:
+    (found,) = wires.uplink_file("password_file", str(tmp_path / "gone"))
+    assert (found.check, found.grade) == ("uplink password_file", Grade.FAULT)
+    assert found.found == f"{tmp_path / 'gone'} does not exist"
+    (tmp_path / "here").touch()
+    (found,) = wires.uplink_file("password_file", str(tmp_path / "here"))
+    assert found.grade is Grade.OK
+    assert list(wires.uplink_file("proxy_file", "")) == []
+    assert list(wires.uplink_file("password_file", "/run/credentials/smartstore.service/mqtt-password")) == []

@@ -2,7 +2,8 @@
 
 Each tag has K slots, one a place that reads it now or did lately. A slot keeps hit rates over 3, 10 and 40 s and over
 the stay, and RSSI levels over the last three. Once a second, tags with news run one step of a hidden Markov model over
-their slots and "absent"; silent tags run it every 3 s, with misses in closed form (decay over the time gone by).
+their slots and "absent"; settled and silent tags run it every 3 s, with misses in closed form (decay over the time
+gone by).
 """
 
 from __future__ import annotations

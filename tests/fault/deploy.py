@@ -186,6 +186,19 @@ def under_systemd(trial: Trial) -> Outcome:
     return Outcome(1, len(seen.wrong), "; ".join(seen.wrong) or figure)
 
 
+def _understood(machine: Machine, seen: Watched) -> None:
+    """journald, systemd and udev have read our files: each names a line that it does not understand by file and line."""
+    said = machine.sh("journalctl -b -o cat | grep -E 'smartstore[a-z-]*\\.(conf|service|path|timer):[0-9]+'").stdout
+    seen.expect("no line of ours is unknown to systemd", not said, said)
+    said = machine.sh("udevadm test /sys/class/mem/null 2>&1 | grep 60-smartstore").stdout
+    seen.expect("udev reads the rules", "60-smartstore.rules" in said and "rules:" not in said, said)
+    kept = machine.sh("systemd-analyze cat-config systemd/journald.conf | grep -c ^Storage=volatile").stdout.strip()
+    where = machine.sh("ls -d /run/log/journal/*/ /var/log/journal/*/ 2>/dev/null").stdout
+    seen.expect("logs live in memory", kept == "1" and "/run/log" in where and "/var/log" not in where, where)
+    watchdog = machine.sh("systemctl show -p RuntimeWatchdogUSec --value").stdout.strip()
+    seen.expect("the hardware watchdog is asked for", watchdog == "14s", watchdog)
+
+
 def _life(machine: Machine, seen: Watched) -> str:
     done = machine.sh("sh /root/smartstore/deploy/install.sh")
     seen.expect("the installer starts the units", done.returncode == 0, done.stdout + done.stderr)
@@ -201,6 +214,7 @@ def _life(machine: Machine, seen: Watched) -> str:
         said = machine.sh(f"systemd-analyze security --no-pager {unit}").stdout
         found = re.search(r"exposure level.*: ([\d.]+)", said)
         seen.expect(f"exposure of {unit}", bool(found) and float(found[1]) <= MAX_EXPOSURE, found and found[1])  # type: ignore[index]
+    _understood(machine, seen)
     before = seen.main_pid()
     root = f"nsenter -t {before} -m setpriv --reuid smartstore --regid smartstore --clear-groups touch"
     for path in ("/opt/smartstore/x", "/usr/x", "/var/lib/smartstore/gateway.toml"):

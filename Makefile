@@ -67,7 +67,7 @@ lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet --constraint requirements.lock --output-file requirements-gateway.lock
 	sed -n 's/^requires = \["\(.*\)"\].*/\1/p' pyproject.toml | uv pip compile - --universal --python-version 3.11 --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements-build.lock
 
-# Bill of materials (CycloneDX) of what the lock pins.
+# Bill of materials (CycloneDX) of what runs on a gateway: what the lock pins, and the trained models.
 sbom:
 	@$(PYTHON) deploy/sbom.py > sbom.json && echo "sbom.json written"
 

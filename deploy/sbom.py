@@ -1,4 +1,4 @@
-"""CycloneDX 1.5 of all that runs on a gateway (requirements-gateway.lock): ``make sbom`` writes sbom.json.
+"""CycloneDX 1.5 of all that runs on a gateway (lock and trained models): ``make sbom`` writes sbom.json.
 
 Deterministic: the same lock gives the same bytes, so that two builds can be compared.
 """
@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import sys
+import tomllib
 import uuid
 from pathlib import Path
 
@@ -42,10 +43,28 @@ def components(lock: str) -> list[dict[str, object]]:
     return found
 
 
+def models(version: str) -> list[dict[str, object]]:
+    """What was trained and comes with the program: the door's network by its manifest, the presence filter."""
+    manifest = tomllib.loads((ROOT / "models" / "manifest.toml").read_text(encoding="utf-8"))["model"]
+    found = []
+    for name, release, file in (
+        (manifest["name"], manifest["version"], f"models/{manifest['file']}"),
+        ("presence", version, "edge/core/presence/presence.npz"),
+    ):
+        digest = hashlib.sha256((ROOT / file).read_bytes()).hexdigest()
+        row: dict[str, object] = {
+            "type": "machine-learning-model", "bom-ref": f"model:{name}@{release}", "name": name, "version": release,
+            "licenses": [{"license": {"id": "Apache-2.0"}}], "hashes": [{"alg": "SHA-256", "content": digest}],
+            "properties": [{"name": "smartstore:file", "value": file}],
+        }  # fmt: skip
+        found.append(row)
+    return found
+
+
 def sbom(lock: str, version: str) -> dict[str, object]:
-    """The document. Its serial number follows from the lock."""
-    serial = uuid.UUID(bytes=hashlib.sha256((version + lock).encode()).digest()[:16], version=4)
-    rows = components(lock)
+    """The document. Its serial number follows from what is in it."""
+    rows = [*components(lock), *models(version)]
+    serial = uuid.UUID(bytes=hashlib.sha256((version + json.dumps(rows)).encode()).digest()[:16], version=4)
     product = f"pkg:pypi/smartstore-gateway@{version}"
     return {
         "bomFormat": "CycloneDX",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -29,7 +30,11 @@ def test_every_pin_is_a_component_with_hashes() -> None:
     assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.5")
     pins = re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements-gateway.lock").read_text(), re.MULTILINE)
     refs = [row["bom-ref"] for row in document["components"]]
-    assert len(refs) == len(set(refs)) == len(pins) > 40
+    assert len(refs) == len(set(refs)) == len(pins) + 2
+    assert len(pins) > 40
+    model = next(row for row in document["components"] if row["name"] == "footfall")
+    digest = hashlib.sha256((ROOT / "models/footfall.onnx").read_bytes()).hexdigest()
+    assert (model["type"], model["hashes"][0]["content"]) == ("machine-learning-model", digest)
     assert all(row["hashes"] for row in document["components"])
     assert {"numpy", "paho-mqtt", "tuf"} <= {row["name"] for row in document["components"]}
 

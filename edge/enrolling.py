@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from cloud_bridge.causes import reason_of
 from cloud_bridge.contract.signed import is_genuine
 from cloud_bridge.keys import KeyRing
 from cloud_bridge.paho_client import PahoLinks
@@ -52,7 +53,7 @@ class HttpsDoor:
         except UplinkError as error:
             raise AccessDenied("platform_unreachable", str(error), "Put the file there, or change the key.") from None
         except (OSError, ValueError) as error:
-            raise AccessDenied("platform_unreachable", f"{url}: {error}", REACH_IT) from None
+            raise AccessDenied("platform_unreachable", f"{url}: {reason_of(error)}", REACH_IT) from None
         if status >= 300 or not isinstance(answer, dict):
             told = answer.get("detail") if isinstance(answer, dict) else answer
             raise AccessDenied("platform_refused", f"{url}: {str(told)[:300]}", "Ask the platform for a new bundle.")

@@ -64,17 +64,21 @@ class Store:
         self.path = path
         self.quota_bytes = quota_bytes if path is None else min(quota_bytes, _disk_bytes(path) // DISK_SHARE)
         with self._translated(opening=True):
-            self._db = sqlite3.connect(
+            self._db = self._reader = sqlite3.connect(
                 str(path) if path else ":memory:", isolation_level=None, check_same_thread=False, timeout=5
             )
-            self._configure(synchronous)
-            if wrong := damage(self._db):
-                raise sqlite3.DatabaseError(wrong)
-        with self._translated():
-            migrate(self._db)
-            self.epoch = ""
-            self.epoch = self._load_epoch()
-        self._reader = self._open_reader()
+        with contextlib.ExitStack() as unless_opened:
+            unless_opened.callback(self.close)  # who puts a damaged file aside holds it open no longer
+            with self._translated(opening=True):
+                self._configure(synchronous)
+                if wrong := damage(self._db):
+                    raise sqlite3.DatabaseError(wrong)
+            with self._translated():
+                migrate(self._db)
+                self.epoch = ""
+                self.epoch = self._load_epoch()
+            self._reader = self._open_reader()
+            unless_opened.pop_all()
 
     def _configure(self, synchronous: str) -> None:
         self._db.execute(f"PRAGMA page_size = {PAGE_BYTES}")

@@ -7,6 +7,7 @@ import contextlib
 import json
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -190,6 +191,22 @@ def test_a_replay_is_byte_identical() -> None:
         broker.take(word("replay", epoch=store.journal.epoch, from_seq=1, to_seq=3))
         await asyncio.sleep(1)
         assert len([m for m in broker.log if "/events/" in m.topic]) == 2, "the same replay is not sent twice in 5 s"
+
+    play(scene)
+
+
+def test_a_long_replay_is_announced_as_a_backlog_too() -> None:
+    async def scene(broker, store, platform) -> None:
+        platform.muted = True
+        store.add(3_000)
+        await until(lambda: store.uplink._box.delivered_seq == 3_000)
+        assert json.loads(broker.retained[ROOT + "state/gateway"].payload)["backlog"] is None
+        store.uplink.use(replace(store.settings, rate_per_s=500.0))
+        broker.take(word("replay", epoch=store.journal.epoch, from_seq=1, to_seq=3_000))
+        await asyncio.sleep(0.5)
+        told = json.loads(broker.retained[ROOT + "state/gateway"].payload)["backlog"]
+        assert told is not None, "else the platform takes what is under way for a gap and asks again"
+        assert told["to_seq"] == 3_000
 
     play(scene)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -241,7 +242,7 @@ def test_damage_that_only_a_start_finds_is_put_aside_too(tmp_path: Path, how: st
     asyncio.run(scenario())
     epoch = opened.store.epoch
     opened.store.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if how in ("column", "table"):
             old, new = {"column": ("value", "valte"), "table": ("TABLE internals", "TABLE intesnals")}[how]
@@ -258,6 +259,8 @@ def test_damage_that_only_a_start_finds_is_put_aside_too(tmp_path: Path, how: st
     store, kept = open_store(opened.settings)
     assert kept.new_epoch_cause == "corrupt"
     assert store.epoch != epoch
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [name for name in held if name.startswith(f"{path}.corrupt-")] == [], "what was put aside is closed"
     store.close()
     store, kept = open_store(opened.settings)
     assert kept.new_epoch_cause == ""

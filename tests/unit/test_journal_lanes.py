@@ -360,6 +360,7 @@ def test_a_closed_writer_has_finished_and_its_thread_has_ended() -> None:
 
     async def scenario() -> tuple[ThreadWriter, list[BaseException | None]]:
         writer, heard = ThreadWriter(), list[BaseException | None]()
+        assert writer._thread.daemon, "a write that hangs must not keep a process alive that is to end"
         writer.submit(slowly, heard.append)
         writer.submit(lambda: (_ for _ in ()).throw(OSError("dead disk")), heard.append)
         began_s = time.monotonic()

@@ -136,6 +136,8 @@ async def _suffer(seed: int, seconds: float, plan: FaultPlan, heal_s: float) -> 
         faults.append(f"acknowledged {tier.journal.acked_seq} of {tier.journal.last_seq}")
     if lost := tier.unaccounted():
         faults.append(f"bytes that went nowhere: {lost}")
+    if grown := tier.overfull():
+        faults.append(f"queues that grew: {grown}")
     return "; ".join(faults), tier.trace_hash()
 
 

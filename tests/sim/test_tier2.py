@@ -74,6 +74,7 @@ def test_rough_wires_and_a_dying_broker_lose_nothing() -> None:
         assert switch.counters["flip"] > 0
         assert switch.counters["disconnect"] > 0
         assert tier.unaccounted() == {}
+        assert tier.overfull() == {}
         assert tier.uplink.status.connects >= 3
         assert {device.state for device in tier.health.devices.values()} == {DeviceState.ONLINE}
         assert tier.journal.acked_seq == tier.journal.last_seq

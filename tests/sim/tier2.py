@@ -46,6 +46,7 @@ from models.runner import FootfallRunner
 from tests.bridge_support import PLATFORM_KEYS, STARTED_US, LoopClock, MemoryBroker, PlatformEnd
 from tests.sim.demo_calibration import calibrations
 
+QUEUES_MOST = {"observations": 1_000, "frames": 100, "facts": 1_000}
 Wrap = Callable[[str, Any], Any]
 """Puts faults between a role and its end of the link: (device id, role's stream) → stream."""
 
@@ -116,6 +117,7 @@ class Tier2:
         self.broker = MemoryBroker()
         self.platform = PlatformEnd(self.broker)
         self.runner = FootfallRunner()
+        self.most_waiting: dict[str, int] = {}
         self.sim_clock = sim_clock
         self._boot()
 
@@ -159,6 +161,7 @@ class Tier2:
                 group.create_task(self.runtime.infer(self._inference())),
                 group.create_task(self.bridge.run()),
                 group.create_task(self.platform.consumer.run()),
+                group.create_task(self._watch_queues()),
             ]
             for device in self.roles.devices:
                 self._supervise(group, device)
@@ -167,6 +170,16 @@ class Tier2:
             for task in background:
                 task.cancel()
         await self.roles.stop()
+
+    async def _watch_queues(self) -> None:
+        while True:
+            waiting = {
+                "observations": self.runtime.observations_waiting,
+                "frames": self.runtime.frames_waiting,
+                "facts": self.journal.pending,
+            }
+            self.most_waiting = {name: max(n, self.most_waiting.get(name, 0)) for name, n in waiting.items()}
+            await asyncio.sleep(0.5)
 
     def _inference(self) -> DoorInference:
         inward = {door.device: door.inward for door in self.site.doors}
@@ -206,6 +219,12 @@ class Tier2:
             if counts["bytes_in"] != ends or not counts["bytes_in"]:
                 wrong[name] = dict(counts)
         return wrong
+
+    def overfull(self) -> dict[str, int]:
+        """Queues that grew beyond what this store can explain (it fills some dozens), and what was dropped from one."""
+        grown = {name: n for name, n in self.most_waiting.items() if n > QUEUES_MOST[name]}
+        dropped = {name: n for name, n in self.health.counters.items() if name.endswith(("_dropped", "_refused"))}
+        return grown | dropped
 
     async def platform_stock(self) -> dict[tuple[str, str], int]:
         """(shelf, GTIN) → count at the platform."""

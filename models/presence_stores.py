@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ABSENT, CARRIED = -1, -2
+ODD_SHARE = 0.4  # of the stores; the others keep to the ranges of an ordinary one: read rates, cross-reads, fading
 F64 = NDArray[np.float64]
 
 
@@ -23,18 +24,19 @@ class Store:
         self.n = n = int(a * rng.integers(15, 46))
         depth_m = 2.0 if rng.random() < 0.5 else 0.2
         self.at = np.stack((np.arange(a) * rng.uniform(0.9, 1.4), rng.uniform(0, depth_m, a)), 1)
-        self.rounds_hz = float(np.exp(rng.uniform(np.log(0.4), np.log(8)))) if rng.random() < 0.35 else 1.0
+        odd = rng.random() < ODD_SHARE
+        self.rounds_hz = float(np.exp(rng.uniform(np.log(0.4), np.log(8)))) if odd and rng.random() < 0.6 else 1.0
         self.fade_logit = rng.uniform(0.8, 1.7)
         self.fade_db = rng.uniform(0.3, 3.0)
         self.noise_db = rng.uniform(0.5, 2.0)
         self.path_db = rng.uniform(1.5, 4.5)
-        low, high = np.sort(rng.uniform(0.2, 0.97, 2)).tolist() if rng.random() < 0.4 else (0.3, 0.95)
-        self.weak_lo, self.weak_hi = (2, 12) if rng.random() < 0.25 else (8, 18)
+        low, high = np.sort(rng.uniform(0.2, 0.97, 2)).tolist() if odd and rng.random() < 0.6 else (0.3, 0.95)
+        self.weak_lo, self.weak_hi = (2, 12) if odd and rng.random() < 0.4 else (8, 18)
         self.share = rng.uniform(0.05, 0.42)
-        self.common = float(rng.uniform(0.1, 0.7)) if rng.random() < 0.4 else 0.0  # of fading's variance
+        self.common = float(rng.uniform(0.1, 0.7)) if odd and rng.random() < 0.6 else 0.0  # of fading's variance
         self.stride_s = rng.uniform(0.6, 4.0)  # along one shelf, with something in the hand
         self.tidy_s = float(np.exp(rng.uniform(np.log(300), np.log(2400))))
-        self.move_s = float(np.exp(rng.uniform(np.log(350), np.log(2200))))
+        self.move_s = float(np.exp(rng.uniform(np.log(400), np.log(3000))))
         self.shadow_hz = 1 / rng.uniform(100, 400)
         self.outage_hz = 1 / 3000 if rng.random() < 0.3 else 0.0
         self.tag_db = rng.normal(0, rng.uniform(1, 4), n)
@@ -52,9 +54,9 @@ class Store:
         self.dead_until = np.zeros(a)
         self.products = int(rng.integers(1, 3 * a))
         self.product = rng.integers(0, self.products, n)
-        self.planned = rng.random() < 0.75  # whether anybody has told where products belong
+        self.planned = rng.random() < 0.85  # whether anybody has told where products belong
         self.homes = [rng.choice(a, rng.integers(1, 4), replace=False) for _ in range(self.products)]
-        self.tidiness = rng.uniform(0.5, 0.98)  # share of tags that are put where they belong
+        self.tidiness = 1 - np.exp(rng.uniform(np.log(0.03), np.log(0.45)))  # share of tags put where they belong
         self.truth = np.array([ABSENT if rng.random() < 0.05 else self._goal(tag) for tag in range(n)])
         self.carried_until = np.full(n, np.inf)
         self.goal = self.truth.copy()

@@ -21,15 +21,16 @@ from edge.core.instant import US_PER_S, Instant
 from edge.core.observation import TagReads
 from edge.core.presence import Presence, Profile
 from edge.core.presence.profiles import load_weights
-from edge.core.presence.scorer import F32, F_SLOT, F_TAG, LearnedScorer, Scorer, Weights, WindowScorer
+from edge.core.presence.scorer import F32, F_SLOT, F_TAG, HOME, LearnedScorer, Scorer, Weights, WindowScorer
 from edge.core.presence.tracks import K, Motion, Tracks
 from edge.core.site import Site, load_site
 from models.presence_stores import ABSENT, CARRIED, F64, Store
 
-HIDDEN = 24
+HIDDEN = 32
 WINDOW = 64
 BURN_IN = 8
 NO_LOSS = -3
+RATES_FASTER = 5  # the rates of motion are few and have far to go
 
 
 @dataclass
@@ -57,7 +58,7 @@ class RecordingTracks(Tracks):
         """All slots: the recording has a column for each."""
         return K
 
-    def _advance(self, rows: NDArray[np.int64], places: NDArray[np.int32], evidence: F32, dt_s: F32) -> F32:
+    def _advance(self, rows: NDArray[np.int64], places: NDArray[np.int32], evidence: F32, dt_s: F32, goals: F32) -> F32:
         truth, came_from, goal = self.truth[:, rows]
         carried = truth == CARRIED
         right = np.empty((len(rows), K + 1), bool)
@@ -75,7 +76,7 @@ class RecordingTracks(Tracks):
                 rows.astype(np.int32),
             )
         )
-        return super()._advance(rows, places, evidence, dt_s)
+        return super()._advance(rows, places, evidence, dt_s, goals)
 
 
 class Seen:
@@ -186,7 +187,7 @@ class Net(torch.nn.Module):
         self.slot_out = weight(1, HIDDEN)
         self.absent_pool, self.absent_tag = weight(HIDDEN, HIDDEN), weight(HIDDEN, F_TAG + 1)
         self.absent_out = weight(1, HIDDEN + 1)
-        self.log_hz = torch.nn.Parameter(torch.log(torch.tensor([1 / 1200, 1 / 2400, 1 / 10])))
+        self.log_hz = torch.nn.Parameter(torch.log(torch.tensor(_rates(Motion()))))
 
     def evidence(self, slots: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
         """(…, K, F_SLOT), (…, F_TAG) → (…, K + 1)."""
@@ -199,23 +200,23 @@ class Net(torch.nn.Module):
         return torch.cat(((two @ self.slot_out.T).squeeze(-1), absent), -1)
 
     def forward_filter(
-        self, evidence: torch.Tensor, places: torch.Tensor, alpha: torch.Tensor, dt_s: torch.Tensor
+        self, evidence: torch.Tensor, places: torch.Tensor, alpha: torch.Tensor, dt_s: torch.Tensor, home: torch.Tensor
     ) -> torch.Tensor:
         """Posteriors (batch, steps, K + 1) of evidence (batch, steps, K + 1) from the alpha before the first step."""
-        move_hz, leave_hz, enter_hz = torch.exp(self.log_hz)
+        move_hz, leave_hz, enter_hz, stray = torch.exp(self.log_hz)
         one = torch.ones_like(places[..., :1], dtype=torch.bool)
         used = torch.cat((places >= 0, one), -1)
         evidence = torch.where(used, evidence, -1e9)
         likelihood = torch.exp((evidence - evidence.amax(-1, keepdim=True)).clamp(min=-30)) * used
-        spread = 1 / used[..., :K].sum(-1, keepdim=True).clamp(min=1)
+        goals = torch.where(home < 0, stray, torch.ones_like(home))
         dt = dt_s.unsqueeze(-1)
         enter, leave, move = (dt * enter_hz).clamp(max=0.5), dt * leave_hz, dt * move_hz
         same = torch.ones_like(used)
         same[:, 1:, :K] = places[:, 1:] == places[:, :-1]
         each = torch.ones(K)
         stay = torch.cat(((1 - move - leave) * each, 1 - enter), -1)
-        from_shelves = torch.cat((move * spread * each, leave), -1)
-        from_nowhere = torch.cat((enter * spread * each, torch.zeros_like(leave)), -1)
+        from_shelves = torch.cat((move * goals, leave), -1)
+        from_nowhere = torch.cat((enter * goals, torch.zeros_like(leave)), -1)
         out = []
         for step in range(evidence.shape[1]):
             alpha = alpha * same[:, step]
@@ -238,7 +239,7 @@ class Net(torch.nn.Module):
                 else:
                     mine[:rows, columns:] = 0
                 mine[:rows, :columns] = shipped
-            self.log_hz.copy_(torch.log(torch.tensor([motion.move_hz, motion.leave_hz, motion.enter_hz])))
+            self.log_hz.copy_(torch.log(torch.tensor(_rates(motion))))
 
     def exported(self) -> tuple[Weights, Motion]:
         """What production loads."""
@@ -254,24 +255,37 @@ def windows(recording: Recording) -> NDArray[np.int64]:
     return first[alike]
 
 
+def _worth(recording: Recording) -> NDArray[np.float64]:
+    """How often each window is to be drawn: most are of tags that nobody doubts and teach little."""
+    first = windows(recording)
+    wrong = np.where(recording.right.any(axis=1), 1 - (recording.alpha * recording.right).sum(axis=1), 0)
+    doubt = np.array([wrong[at + BURN_IN : at + WINDOW].max() for at in first.tolist()])
+    worth: NDArray[np.float64] = np.clip(doubt, 0.15, 1.0)
+    return worth
+
+
 def train(net: Net, recordings: list[Recording], iterations: int, rate: float) -> float:
     """Fit through the recursion; returns the mean loss of the last tenth."""
     starts = [(index, first) for index, recording in enumerate(recordings) for first in windows(recording)]
+    share = np.concatenate([_worth(recording) for recording in recordings])
+    share /= share.sum()
     rng = np.random.default_rng(7)
-    optimiser = torch.optim.Adam(net.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=iterations)
+    others = [parameter for parameter in net.parameters() if parameter is not net.log_hz]
+    optimiser = torch.optim.Adam([{"params": others}, {"params": [net.log_hz]}])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, RATES_FASTER * rate], total_steps=iterations)
     losses = []
     for _ in range(iterations):
-        chosen = [starts[i] for i in rng.integers(0, len(starts), 192)]
-        batch = [_window(recordings[index], first) for index, first in chosen]
+        chosen = rng.choice(len(starts), 192, p=share)
+        batch = [_window(recordings[index], first) for index, first in (starts[i] for i in chosen)]
+        rareness = torch.from_numpy((1 / (len(starts) * share[chosen])).astype(np.float32))[:, None]
         slots, tags, places, alpha, dt_s, right = (
             torch.from_numpy(np.stack(column)) for column in zip(*batch, strict=True)
         )
-        posterior = net.forward_filter(net.evidence(slots, tags), places, alpha[:, 0], dt_s)
+        posterior = net.forward_filter(net.evidence(slots, tags), places, alpha[:, 0], dt_s, slots[..., HOME])
         valid = right.any(-1)
         valid[:, :BURN_IN] = False
         picked = (posterior * right).sum(-1)
-        weight = dt_s.clamp(max=5) * valid
+        weight = dt_s.clamp(max=5) * valid * rareness
         loss = -(torch.log(picked + 1e-5) * weight).sum() / weight.sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -312,7 +326,7 @@ def main(argv: list[str]) -> None:
     recordings: list[Recording] = []
     for turn in range(first, first + rounds):
         shares = []
-        recordings = recordings[-stores:]
+        recordings = recordings[-2 * stores :]
         for seed in range(turn * stores, (turn + 1) * stores):
             recording, share = record(seed, seconds, scorer, motion)
             recordings.append(recording)
@@ -325,11 +339,14 @@ def main(argv: list[str]) -> None:
         save(out, weights, motion)
 
 
+def _rates(motion: Motion) -> list[float]:
+    return [motion.move_hz, motion.leave_hz, motion.enter_hz, motion.stray]
+
+
 def save(out: Path, weights: Weights, motion: Motion) -> None:
     """Write the file that `edge.core.presence.scorer.load_weights` reads."""
     columns = {name: getattr(weights, name) for name in Weights.__dataclass_fields__}
-    rates = np.array([motion.move_hz, motion.leave_hz, motion.enter_hz], np.float32)
-    np.savez(out, **columns, motion=rates)
+    np.savez(out, **columns, motion=np.array(_rates(motion), np.float32))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from edge.core.instant import US_PER_S
 from edge.core.part import facts_of
 from edge.core.presence import Presence, load_profile
 from edge.core.presence.mobility import ASSET_TRACKING, RETAIL_GARMENT, MobilityLocator
+from edge.core.presence.own import Own
 from edge.core.presence.profiles import load_weights
 from edge.core.presence.scorer import F_SLOT, F_TAG
 from edge.core.presence.tracks import K, Motion, Tracks
@@ -56,7 +57,36 @@ def test_without_evidence_belief_spreads_at_the_rates_of_motion():
     here, there, absent = tracks.alpha[0, 0], tracks.alpha[0, 1], tracks.alpha[0, K]
     assert here + there + absent == pytest.approx(1, abs=1e-5)
     assert absent == pytest.approx(1 - np.exp(-11 / 200), rel=0.1)  # the first step counts from a second before
-    assert there == pytest.approx(11 / 100 / 2, rel=0.2)  # half of the moves lead to the one other slot
+    assert there == pytest.approx(11 / 100, rel=0.2)  # the rate is that of each place, the old one is stayed at
+
+
+def test_a_shelf_without_the_product_is_a_rarer_goal():
+    motion = Motion(move_hz=1 / 100, leave_hz=0.0, enter_hz=0.0, stray=0.25)
+    tracks = Tracks(3, Blank(), motion)
+    tracks.homes = np.array([[1, 1, -1, 0]], np.int8)  # at home at places 0 and 1
+    tracks.grow(1)
+    tracks.begin(np.array([0]), 0)
+    tracks.assume(0, 0, 0)
+    tracks.slot_place[0, 1:3] = 1, 2
+    tracks.step(np.array([0]), US_PER_S, np.zeros(4, bool), np.zeros(4, np.float32))
+    home, stray = tracks.alpha[0, 1], tracks.alpha[0, 2]
+    assert stray == pytest.approx(0.25 * home, rel=1e-3)
+
+
+def test_who_was_read_elsewhere_before_the_silence_is_remembered_through_it():
+    own, row, one = Own(), np.array([0]), np.ones(1, np.float32)
+    own.grow(1)
+
+    def away(here: float, anywhere: float, seconds: int) -> float:
+        read = (one * here, one * 0, one * anywhere)
+        for _ in range(seconds):
+            features = own.step(row, one, np.array([True]), read, one * (1 if anywhere == 0 else -1))
+        return float(features[4, 0])
+
+    assert away(1.0, 1.0, 30) < 0.01
+    assert away(0.0, 1.0, 6) > 0.8  # carried past other shelves
+    assert away(0.0, 0.0, 60) > 0.8  # and then silent
+    assert away(1.0, 1.2, 30) == pytest.approx(1 / 6, abs=0.02)  # a neighbour reads it now and then
 
 
 def test_a_mobility_profile_moves_a_tag_by_its_offset():

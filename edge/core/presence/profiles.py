@@ -19,8 +19,8 @@ def load_weights() -> tuple[LearnedScorer, Motion]:
     """The shipped network. Called once, by the composition root: the only file that this package reads."""
     with resources.files(__package__).joinpath(WEIGHTS_FILE).open("rb") as file, np.load(file) as saved:
         weights = Weights(*(saved[name].astype(np.float32) for name in Weights.__dataclass_fields__))
-        move_hz, leave_hz, enter_hz = (float(hz) for hz in saved["motion"])
-    return LearnedScorer(weights), Motion(move_hz, leave_hz, enter_hz)
+        motion = Motion(*(float(rate) for rate in saved["motion"]))
+    return LearnedScorer(weights), motion
 
 
 def load_profile(name: str = "learned") -> Profile:

@@ -19,12 +19,14 @@ from edge.core.presence.own import N_OWN
 F32 = NDArray[np.float32]
 
 # Rows of the slot features: logs of hit rates in units of the place's usual one, levels in 8 dB above its usual RSSI.
-HIT_3S, HIT_10S, HIT_40S, HIT_STAY, LEVEL_10S, LEVEL_40S, LEVEL_STAY, MARGIN_10S, MARGIN_STAY = range(9)
-HIT_NOW, ACTIVITY, BLIND = 9, 10, 11
-HOME = 12  # 1 the planogram has the product there, -1 it has it elsewhere, 0 it has it nowhere
-SAID = 13  # 1 where the tag is believed to be …
-THAN_STAY_HIT, THAN_STAY_LEVEL = 14, 15  # … and the last 10 s of each slot against the stay there
-F_SLOT = 16
+HIT_3S, HIT_10S, HIT_40S, HIT_LONG, HIT_STAY = range(5)
+LEVEL_10S, LEVEL_40S, LEVEL_LONG, LEVEL_STAY, MARGIN_10S, MARGIN_STAY = range(5, 11)
+HIT_NOW, ACTIVITY, BLIND = 11, 12, 13
+HOME = 14  # 1 the planogram has the product there, -1 it has it elsewhere, 0 it has it nowhere
+SAID = 15  # 1 where the tag is believed to be …
+THAN_STAY_HIT, THAN_STAY_LEVEL = 16, 17  # … and the last 10 s of each slot against the stay there
+CHANGED_LONG, CHANGED_STAY = 18, 19  # level of the last 10 s against that of 160 s and of the stay, where all are known
+F_SLOT = 20
 # Rows of the tag features: logarithms of seconds, and of summed hit rates; GAP is how long it is usually not heard.
 AGE, STEP, STAY, TOTAL_3S, TOTAL_10S, TOTAL_STAY, GAP = range(7)
 OWN = 7  # … and what is usual of the tag itself: see own.Own.step

@@ -1,9 +1,10 @@
 """Tracks: what is known of each tag, as columns by row, and the filter over its candidate places.
 
-Each tag has K slots, one a place that reads it now or did lately. A slot keeps hit rates over 3, 10 and 40 s and over
-the stay, and RSSI levels over the last three. Once a second, tags with news run one step of a hidden Markov model over
-their slots and "absent"; settled and silent tags run it every 3 s, with misses in closed form (decay over the time
-gone by).
+Each tag has K slots, one a place that reads it now or did lately. A slot keeps hit rates over 3, 10, 40 and 160 s and
+over the stay, and RSSI levels over the last four. The stay begins anew when another place is believed; the 160 s do
+not, so that after a false move the old place is still told by its old level. Once a second, tags with news run one step
+of a hidden Markov model over their slots and "absent"; settled and silent tags run it every 3 s, with misses in closed
+form (decay over the time gone by).
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from edge.core.presence.scorer import F32, Scorer
 from edge.core.presence.usual import Usual
 
 K = 6  # own shelf, three neighbours, and two for a place that is just becoming one
-HITS = 4
-LEVELS = 3
+HITS = 5
+LEVELS = 4
 C = HITS + LEVELS
-TAUS_S = np.array([2.5, 10.0, 40.0], np.float32)
+TAUS_S = np.array([2.5, 10.0, 40.0, 160.0], np.float32)
 STAY_MIN_S, STAY_MAX_S = 5.0, 600.0  # memory of the stay: as long as the stay, within these bounds
 FLOOR_DB = np.float32(-16.0)  # level of a place that has not heard the tag
 LEVEL_MIN_DB, LEVEL_MAX_DB = np.float32(-40), np.float32(30)  # about the usual level of a place
 MARGIN_MAX = np.float32(6)
-TOTALLED = np.array([0, 1, 3])  # hit rates over 3 s, over 10 s and over the stay
+TOTALLED = np.array([sc.HIT_3S, sc.HIT_10S, sc.HIT_STAY])  # hit rates over 3 s, over 10 s and over the stay
 SHRINK = np.float32(0.03)  # hits of evidence at which level is half floor, half measured
 LOG_EPS = np.float32(0.02)
 DB_UNIT = np.float32(8.0)
+KNOWN_HITS = np.float32(0.05)  # hit rate at which a mean level counts half
 KEEP_HITS = 0.5  # a slot that is read so well is not given to another place
 TELL_CHANGE = 0.1  # a changed probability is told as evidence from this difference on
 TELL_SHRUNK = 3.0
@@ -57,9 +59,9 @@ GAP_FIRST_S = np.float32(4.0)
 GAP_MEMORY_S = np.float32(300.0)
 Rows = NDArray[np.int64]
 # Rows of the slot features that are made alike, over 10 s and over the stay, or of hits and levels: one call for two.
-_STRENGTH, _LEVEL = slice(sc.HIT_10S, sc.HIT_STAY + 1, 2), slice(sc.LEVEL_10S, sc.LEVEL_STAY + 1, 2)
+_STRENGTH, _LEVEL = slice(sc.HIT_10S, sc.HIT_STAY + 1, 3), slice(sc.LEVEL_10S, sc.LEVEL_STAY + 1, 3)
 _MARGIN = slice(sc.MARGIN_10S, sc.MARGIN_STAY + 1)
-_STAY, _LATELY = slice(sc.HIT_STAY, sc.LEVEL_STAY + 1, 3), slice(sc.HIT_10S, sc.LEVEL_10S + 1, 3)
+_STAY, _LATELY = slice(sc.HIT_STAY, sc.LEVEL_STAY + 1, 4), slice(sc.HIT_10S, sc.LEVEL_10S + 1, 4)
 _THAN_STAY = slice(sc.THAN_STAY_HIT, sc.THAN_STAY_LEVEL + 1)
 
 
@@ -67,9 +69,10 @@ _THAN_STAY = slice(sc.THAN_STAY_HIT, sc.THAN_STAY_LEVEL + 1)
 class Motion:
     """Rates of the hidden Markov model, per second, and the probabilities at which a change is believed."""
 
-    move_hz: float = 1 / 1200
+    move_hz: float = 1 / 4000  # to each place that reads it
     leave_hz: float = 1 / 2400
-    enter_hz: float = 1 / 10
+    enter_hz: float = 1 / 30
+    stray: float = 0.2  # weight of a shelf where the planogram does not have the product, as a goal
     believe_move: float = 0.8
     believe_arrival: float = 0.7
     believe_departure: float = 0.55
@@ -302,7 +305,8 @@ class Tracks:
             if np.count_nonzero(self.exits):
                 best_now = slots[sc.HIT_3S] >= slots[sc.HIT_3S].max(axis=0)
                 evidence[:k] += EXIT_BONUS * (self.exits[places] & best_now & (slots[sc.MARGIN_10S] > -1))
-            alpha = self._advance(part, places, evidence, dt_s)
+            goals = np.where(slots[sc.HOME] < 0, np.float32(self.motion.stray), np.float32(1))
+            alpha = self._advance(part, places, evidence, dt_s, goals)
             highest = np.maximum.reduce(alpha)
             likeliest = around[alpha.argmax(axis=0), np.arange(len(part))]
             gone = alpha[k] >= self.motion.believe_departure
@@ -332,6 +336,9 @@ class Tracks:
         levels = slots[sc.LEVEL_10S : sc.LEVEL_STAY + 1]
         np.divide(stat[HITS:] + SHRINK * FLOOR_DB, hits[1:] + SHRINK, out=levels)
         levels *= 1 / DB_UNIT
+        known = hits[1:] / (hits[1:] + KNOWN_HITS)
+        means = stat[HITS:] / hits[1:]
+        np.multiply((means[0] - means[2:]) * (1 / DB_UNIT), known[0] * known[2:], out=slots[sc.CHANGED_LONG :])
         _margin(slots[_STRENGTH] + 2 * slots[_LEVEL], slots[_MARGIN])
         slots[sc.HIT_NOW] = rate
         slots[sc.ACTIVITY] = log_activity.take(places)
@@ -348,7 +355,7 @@ class Tracks:
         tags[sc.STEP] = dt_s
         tags[sc.STAY] = stay_s
         quiet = np.where(self.news.take(rows), np.float32(-1), np.minimum(np.exp(log_activity.take(said)), 1))
-        read = ((rate * is_said).sum(axis=0), (level * is_said).sum(axis=0))
+        read = ((rate * is_said).sum(axis=0), (level * is_said).sum(axis=0), rate.sum(axis=0))
         sure = is_said.any(axis=0) & (self.told.take(rows) > SURE) & ~blind.take(said)
         tags[sc.OWN : sc.F_TAG] = self.own.step(rows, dt_s, sure, read, quiet)
         tags[sc.GAP] = self._usual_gap_s(rows, stay_s) + 1
@@ -419,8 +426,11 @@ class Tracks:
         slot, tag = np.nonzero((places == said) & (said >= 0) & (self.told[rows] > SURE))
         self.usual.learn(said[tag], dt_s[tag], reads[slot, tag], levels[slot, tag])
 
-    def _advance(self, rows: Rows, places: NDArray[np.int32], evidence: F32, dt_s: F32) -> F32:
-        """The recursion: prior by the rates of motion, times likelihood, normalised; (k + 1, n)."""
+    def _advance(self, rows: Rows, places: NDArray[np.int32], evidence: F32, dt_s: F32, goals: F32) -> F32:
+        """The recursion: prior by the rates of motion, times likelihood, normalised; (k + 1, n).
+
+        goals (k, n): how likely each place is where a tag is carried to.
+        """
         motion, k = self.motion, len(places)
         alpha = np.ascontiguousarray(self.alpha.take(rows, axis=0).T[[*range(k), K]])
         used = places != NOWHERE
@@ -431,9 +441,8 @@ class Tracks:
         enter = np.minimum(dt_s * np.float32(motion.enter_hz), np.float32(0.5))
         leave = dt_s * np.float32(motion.leave_hz)
         move = dt_s * np.float32(motion.move_hz)
-        spread = (move * here + enter * alpha[k]) / np.maximum(np.add.reduce(used, dtype=np.float32), 1)
         alpha[:k] *= 1 - move - leave
-        alpha[:k] += spread
+        alpha[:k] += (move * here + enter * alpha[k]) * goals
         alpha[:k] *= used
         alpha[k] *= 1 - enter
         alpha[k] += leave * here

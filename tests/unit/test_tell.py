@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge.cli.tell import arguments, as_text
-from edge.core.errors import SettingsError
+from edge.core.plain import PlainError
 
 
 def test_words_become_arguments() -> None:
@@ -27,7 +27,7 @@ def test_a_gtin_of_any_length_stays_text() -> None:
 
 @pytest.mark.parametrize("word", ["quantity", "=3", ""])
 def test_a_word_that_is_no_argument_is_named(word: str) -> None:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(PlainError) as caught:
         arguments([word])
     assert repr(word) in str(caught.value)
 

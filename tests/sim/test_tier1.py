@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.core.facts import StockUnknown, TagDeparted
+from edge.core.facts import OnHandChanged, StockUnknown, TagDeparted
 from edge.core.instant import US_PER_S
 from edge.core.observation import DeviceState, DeviceStatus
 from edge.store_engine import make_engine
@@ -86,6 +86,32 @@ def test_a_crash_restores_what_facts_have_said_and_says_nothing_false() -> None:
     assert tier.mismatches() == []
     false = [fact for _, fact in tier.facts[n_facts:] if isinstance(fact, TagDeparted)]
     assert false == []
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_a_crash_promises_nothing_that_facts_did_not_say(seed: int) -> None:
+    """Bounds and confidence are those of the last fact of each shelf, in the middle of a rush; no more can be promised."""
+    tier = Tier1(SCENARIOS["saturday-rush"](seed, 60, 400, True))
+    tier.run_until(75 * US_PER_S)
+    said = {(fact.gtin, fact.shelf): fact for _, fact in tier.facts if isinstance(fact, OnHandChanged)}
+    before = tier.engine.all_documents(instant(tier.now_us))
+    tier.engine = make_engine(tier.site, calibrations(tier.scenario.world))
+    tier.engine.restore(tier.said, {}, instant(tier.now_us))  # type: ignore[arg-type]
+    after, doubtful = tier.engine.all_documents(instant(tier.now_us)), 0
+    for (gtin, shelf), fact in said.items():
+        document = after[f"stock/{gtin}"]
+        (mine,) = (row for row in document["shelves"] if row["shelf"] == shelf)  # type: ignore[index,call-overload]
+        assert mine["on_hand"] == fact.on_hand
+        if mine["tags"] == fact.on_hand:
+            assert (mine["low"], mine["high"], mine["confidence"]) == (fact.low, fact.high, fact.confidence)
+            doubtful += fact.low < fact.high
+    assert doubtful > 10
+    more = [
+        key
+        for key, document in before.items()
+        if key.startswith("stock/") and after[key]["available_to_promise"] > document["available_to_promise"]  # type: ignore[index,call-overload,operator]
+    ]
+    assert len(more) == 0, more
 
 
 def test_a_crash_while_tags_are_still_uncertain_leaves_no_lasting_doubt() -> None:

@@ -410,6 +410,8 @@ class Fusion:
 
     def distribution(self, pair: Pair, now_us: int) -> Pmf:
         """Distribution of the count of one pair."""
+        if pair.is_hearsay and pair.published:
+            return pair.published.spread()
         ledger = self._ledgers.get(pair.shelf)
         steps = ledger.contribution(pair.gtin, now_us) if ledger and ledger.steps else CERTAIN
         return pair.pmf(now_us, steps, self.n_level_lanes(pair) if pair.levels else 0, self._strangers(pair))
@@ -479,6 +481,7 @@ class Fusion:
 
     def _touch(self, pair: Pair, *, others: bool = True) -> None:
         key = (pair.shelf, pair.gtin)
+        pair.is_hearsay = False
         self.dirty.add(key)
         self.fading.touch(pair)
         if others and not self.plan.on_lane(pair.shelf, pair.gtin):  # it may press on the lanes of others

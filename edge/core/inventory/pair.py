@@ -20,6 +20,7 @@ from edge.core.inventory.pmf import (
     convolve,
     counted,
     mode,
+    normalized,
     not_negative,
     quantiles,
     weighted,
@@ -141,10 +142,19 @@ class Estimate:
     high: int
     confidence: float
 
+    def spread(self) -> Pmf:
+        """A distribution that says the same: what is not the number's own stands evenly between low and high."""
+        others = [n for n in range(self.low, self.high + 1) if n != self.on_hand]
+        weights = {n: (1.0 - self.confidence) / len(others) for n in others}
+        return normalized({**weights, self.on_hand: self.confidence if others else 1.0})
+
 
 @dataclass(slots=True)
 class Pair:
-    """State of one (shelf, product). soft: tags believed here with doubt; ghosts: tags perhaps still here."""
+    """State of one (shelf, product). soft: tags believed here with doubt; ghosts: tags perhaps still here.
+
+    is_hearsay: a restart knows it from what facts said alone; its tags' doubts are forgotten until they are read again.
+    """
 
     shelf: str
     gtin: str
@@ -163,6 +173,7 @@ class Pair:
     disagrees_us: int | None = None
     recheck_us: int = 0
     told: bool = False
+    is_hearsay: bool = False
     why: deque[Why] = field(default_factory=lambda: deque(maxlen=WHY_KEPT))
 
     @property

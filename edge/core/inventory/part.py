@@ -356,7 +356,7 @@ class Inventory:
 
     def _pair_document(self, pair: Pair, now_us: int) -> dict[str, JsonValue]:
         told = self.fusion.estimate(pair, now_us)  # doubts fade without a fact; the number changes only with one
-        if pair.published and told.on_hand != pair.published.on_hand:
+        if pair.published and (pair.is_hearsay or told.on_hand != pair.published.on_hand):
             told = pair.published
         return {
             "shelf": pair.shelf,

@@ -62,6 +62,7 @@ def restore_pairs(fusion: Fusion, said: Mapping[str, JsonValue], now_us: int) ->
         pair.sources = [str(source) for source in sources] if isinstance(sources, list) else []
         pair.reason, pair.told = str(value.get("reason", "")), value.get("told") is True
         difference = told.on_hand - pair.tags
+        pair.is_hearsay = not difference and not pair.told and fusion.is_tagged(gtin)
         if difference:
             unsettled.append((shelf, gtin))
         if pair.told or not fusion.is_tagged(gtin):

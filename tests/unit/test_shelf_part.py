@@ -177,6 +177,19 @@ def test_a_hand_that_trembles_as_hard_on_one_lane_is_no_rest() -> None:
     assert moves(rig.run(6, force_g=leaning)) == []
 
 
+def test_a_bump_while_a_compressor_beats_is_no_exchange_and_an_exchange_is_one() -> None:
+    rig = Rig(site({"mixed": ((0,), (A, B))}, {A: 117.4, B: 110.2}), [1100.0])
+    rig.run(60)
+    shocks = iter(110.0 * (-0.7) ** n for n in range(12))
+    rig.loads_g[0] += 7.2  # an alias of the beat rests there for a while
+    assert moves(rig.run(20, force_g=lambda _: [next(shocks, 0.0)])) == []
+    rig.loads_g[0] -= 7.2
+    rig.run(60)
+    out = iter([-110.2] * 3)
+    rig.loads_g[0] += 7.2
+    assert sorted(moves(rig.run(5, force_g=lambda _: [next(out, 0.0)]))) == sorted([(A, 1), (B, -1)])
+
+
 def test_clipping_and_missing_cells_make_the_shelf_unknown_and_what_happened_meanwhile_is_told() -> None:
     for fault, word in ((SATURATED_HIGH, "saturated"), (NO_READING, "missing")):
         rig = Rig(site(ONE), [2500.0])

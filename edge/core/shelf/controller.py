@@ -356,13 +356,20 @@ class Controller:
         return found[-PASSED_MAX:]
 
     def reach_g(self, plateau: Plateau) -> float:
-        """How far (g) the weight went from its last rest on the way to this one; infinite where that is forgotten."""
+        """How far (g) the weight went from its last rest on the way to this one; infinite where that is forgotten.
+
+        Two neighbouring samples on one side count: a bump rings to both sides, and junk is a sample alone.
+        """
         lane, stop = plateau.lane, self._done
         moved_us = int(self._moved_us[lane])
         if not stop or moved_us <= self._t_us[0]:
             return math.inf
         weight_g, _ = self._weights(lane, stop, moved_us)
-        return float(np.abs(weight_g - self.level_g[lane]).max()) if len(weight_g) else math.inf
+        if len(weight_g) < 2:
+            return math.inf
+        away_g = weight_g - self.level_g[lane]
+        above_g, below_g = np.minimum(away_g[1:], away_g[:-1]).max(), np.maximum(away_g[1:], away_g[:-1]).min()
+        return float(max(above_g, -below_g, 0.0))
 
     def _learn_noise(self, lane: int, weight_g: NDArray[np.float64], t_us: NDArray[np.int64]) -> bool:
         """Noise of a lane not yet weighed, from differences of neighbours: a slowly moving load does not spoil it."""

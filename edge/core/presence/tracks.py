@@ -75,7 +75,7 @@ class Motion:
     stray: float = 0.2  # weight of a shelf where the planogram does not have the product, as a goal
     believe_move: float = 0.8
     believe_arrival: float = 0.7
-    believe_departure: float = 0.55
+    believe_departure: float = 0.5
     believe_stray: float = 0.95  # a shelf where the planogram does not have the product
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from edge.core.instant import US_PER_S
+from edge.core.inventory.ledger import LOOK_US
 from edge.core.inventory.pair import Pair
 from edge.core.inventory.trust import HALVING_US, STUBBORN_HALVING_US, STUBBORN_SHARE
 
 Key = tuple[str, str]
-SOONEST_US = 5 * US_PER_S
 LEFT = 0.7  # doubts are looked at again when so much of them is left
 JUST_NOW = -1
 
@@ -46,7 +45,7 @@ class Fading:
             else:
                 pair.settle(now_us)
                 found.append(key)
-            pair.recheck_us = now_us + max(SOONEST_US, fades_within_us(LEFT, now_us - self._touched_us[key]))
+            pair.recheck_us = now_us + max(LOOK_US, fades_within_us(LEFT, now_us - self._touched_us[key]))
             if not pair.warm:
                 del self._touched_us[key]
         told = [key for key, due_us in self._withheld.items() if due_us <= now_us]

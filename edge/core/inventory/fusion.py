@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from edge.core.instant import US_PER_HOUR, US_PER_MIN, US_PER_S
 from edge.core.inventory.fading import Fading, Key
-from edge.core.inventory.ledger import Ledger, Step, TagEvent, make_step
+from edge.core.inventory.ledger import LOOK_US, Ledger, Step, TagEvent, make_step
 from edge.core.inventory.pair import NO_STRANGERS, UNKNOWN, Estimate, Level, Pair, Strangers, Tag, Why, estimate
 from edge.core.inventory.plan import Plan
 from edge.core.inventory.pmf import CERTAIN, Pmf, blended, convolve, mode, normalized
@@ -30,7 +30,6 @@ UNVOUCHED_HOMECOMING_US = US_PER_HOUR  # no scale saw it leave, none sees it ret
 NEWCOMER_US = 60 * US_PER_S  # so long a tag that was never seen before may be placed anew without having moved
 HOME_ODDS = 0.3  # a tag that comes back this doubtful had never left
 FORGET_DEPARTED_US = 10 * US_PER_MIN
-RECHECK_US = 5 * US_PER_S
 UNTAGGED_OF_TAGGED = 0.003  # items of tagged goods without a working tag
 FOLD_FROM = 0.7  # tags are the measure of tagged goods: what they never showed must be likelier than this to stay
 SPAWN_FROM = 0.2  # a step makes a new (shelf, product) only when at least this probable
@@ -411,7 +410,7 @@ class Fusion:
     def distribution(self, pair: Pair, now_us: int) -> Pmf:
         """Distribution of the count of one pair."""
         if pair.is_hearsay and pair.published:
-            return pair.published.spread()
+            return pair.published.spread(pair.published.on_hand)
         ledger = self._ledgers.get(pair.shelf)
         steps = ledger.contribution(pair.gtin, now_us) if ledger and ledger.steps else CERTAIN
         return pair.pmf(now_us, steps, self.n_level_lanes(pair) if pair.levels else 0, self._strangers(pair))
@@ -468,7 +467,7 @@ class Fusion:
                 del self.tags[epc]
         busy = len(self.fading) or any(ledger.steps for ledger in self._ledgers.values())
         forget_us = self._departed[0][0] + FORGET_DEPARTED_US if self._departed else None
-        self._recheck_us = now_us + RECHECK_US if busy else forget_us
+        self._recheck_us = now_us + LOOK_US if busy else forget_us
 
     def _fold_steps(self, shelf: str, gtin: str, rest: Pmf) -> None:
         pair = self.pairs.get((shelf, gtin))
@@ -489,5 +488,5 @@ class Fusion:
 
     def wake(self, now_us: int) -> None:
         """Make sure that time is looked at again soon."""
-        if self._recheck_us is None or self._recheck_us > now_us + RECHECK_US:
-            self._recheck_us = now_us + RECHECK_US
+        if self._recheck_us is None or self._recheck_us > now_us + LOOK_US:
+            self._recheck_us = now_us + LOOK_US

@@ -31,7 +31,7 @@ CHANCE = 0.05  # how often a tag event and an unrelated step fall together
 NONE_EXPLAINS = 0.5  # an undecoded step may well have been this product
 FIT_SD, FIT_SHARE = 4.0, 0.01  # a mass fits within so many standard deviations, lots differ by so much
 FOREIGN_PRIOR = 0.05
-LOOK_US = 5 * US_PER_S
+LOOK_US = 5 * US_PER_S  # time alone is looked at no more often
 ON_SHELF_LIMIT = 64  # open steps of one shelf; the oldest close first
 
 

@@ -142,11 +142,13 @@ class Estimate:
     high: int
     confidence: float
 
-    def spread(self) -> Pmf:
-        """A distribution that says the same: what is not the number's own stands evenly between low and high."""
-        others = [n for n in range(self.low, self.high + 1) if n != self.on_hand]
-        weights = {n: (1.0 - self.confidence) / len(others) for n in others}
-        return normalized({**weights, self.on_hand: self.confidence if others else 1.0})
+    def spread(self, at: int, reach: int = 0) -> Pmf:
+        """A distribution about `at` that says the same: what is not the number's own stands evenly between low and
+        high, `reach` to each side at least."""
+        below, above = max(reach, self.on_hand - self.low), max(reach, self.high - self.on_hand)
+        others = [*range(at - below, at), *range(at + 1, at + above + 1)]
+        weights = dict.fromkeys(others, max(1e-3, 1.0 - self.confidence) / max(1, len(others)))
+        return normalized({**weights, at: max(self.confidence, 1e-3)})
 
 
 @dataclass(slots=True)

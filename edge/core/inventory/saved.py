@@ -66,7 +66,7 @@ def restore_pairs(fusion: Fusion, said: Mapping[str, JsonValue], now_us: int) ->
         if difference:
             unsettled.append((shelf, gtin))
         if pair.told or not fusion.is_tagged(gtin):
-            pair.offset = _around(difference, told)
+            pair.offset = told.spread(difference, 1)
         elif difference and "weight" in pair.sources:
             step = make_step(now_us, ((gtin, difference, 0.98),), source="restart")
             fusion.ledger(shelf).enter(step)
@@ -76,17 +76,6 @@ def restore_pairs(fusion: Fusion, said: Mapping[str, JsonValue], now_us: int) ->
     fusion.dirty.update(unsettled)
     fusion.wake(now_us)
     return disputed
-
-
-def _around(middle: int, told: Estimate) -> dict[int, float]:
-    below, above = max(1, told.on_hand - told.low), max(1, told.high - told.on_hand)
-    rest = max(1e-3, 1.0 - told.confidence)
-    weights = {middle: max(told.confidence, 1e-3)}
-    for step in range(1, max(below, above) + 1):
-        for side, reach in ((-step, below), (step, above)):
-            if step <= reach:
-                weights[middle + side] = rest / (below + above)
-    return normalized(weights)
 
 
 def internals(fusion: Fusion) -> JsonValue:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 
 from edge.cli import client as api_client
 from edge.cli.client import ApiFault, Client, path_of
 from edge.core.plain import PlainError
+
+Answer = TypeVar("Answer")
 
 FOLLOW_S = 0.3
 PIECE_BYTES = 400_000  # of a CSV in one request; the gateway takes 1 MiB
@@ -245,29 +247,50 @@ def _show(document: Any, as_json: bool, columns: tuple[str, ...]) -> None:
         table(document if isinstance(document, list) else [document], columns)
 
 
+def answered(question: Callable[[], Answer], instead: str) -> Answer:
+    """What a person answers. Raises ApiFault where there is nobody to ask: no terminal, and nothing piped in."""
+    try:
+        return question()
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise ApiFault("there is no terminal to ask at", f"Give {instead}.") from None
+
+
+def _name(given: str) -> str:
+    return given or answered(lambda: str(typer.prompt("Name", err=True)), "--name")
+
+
+def _pin(given: str) -> str:
+    def ask() -> str:
+        return str(typer.prompt("PIN", hide_input=sys.stdin.isatty(), err=True))
+
+    return given or answered(ask, "--pin or SMARTSTORE_PIN")
+
+
 def claim(
     label: str = typer.Argument(help="The code of the label, or the whole link of its QR code (pins the CA)."),
-    name: str = typer.Option(..., prompt=True),
-    pin: str = typer.Option(..., prompt=True, hide_input=True, envvar="SMARTSTORE_PIN"),
+    name: str = typer.Option("", help="Your name; asked for without it."),
+    pin: str = typer.Option("", help="Your new PIN; asked for without it.", envvar="SMARTSTORE_PIN"),
     api: str = Api,
     ca: Path | None = Ca,
     json_: bool = Json,
 ) -> None:
     """Claim a gateway with the code of its label; you become its first admin."""
     client = api_client.nobody(client_of(api, "", ca))
-    _show(api_client.claim(label, name, pin, client, api_client.HOME), json_, ("name", "role", "api"))
+    _show(api_client.claim(label, _name(name), _pin(pin), client, api_client.HOME), json_, ("name", "role", "api"))
 
 
 def sign_in(
     name: str,
-    pin: str = typer.Option(..., prompt=True, hide_input=True, envvar="SMARTSTORE_PIN"),
+    pin: str = typer.Option("", help="Asked for without it.", envvar="SMARTSTORE_PIN"),
     api: str = Api,
     ca: Path | None = Ca,
     json_: bool = Json,
 ) -> None:
     """Sign in; the commands that follow use it (15 min idle, 8 h in all)."""
     client = api_client.nobody(client_of(api, "", ca))
-    _show(api_client.sign_in(name, pin, client, api_client.HOME), json_, ("name", "role", "api"))
+    _show(api_client.sign_in(name, _pin(pin), client, api_client.HOME), json_, ("name", "role", "api"))
 
 
 def devices(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import typer
 
-from edge.cli.api import Api, Ca, Json, Token, client_of, table
+from edge.cli.api import Api, Ca, Json, Token, answered, client_of, table
 from edge.cli.client import ApiFault
 
 BUNDLE_SUFFIX = ".smartstore-enrol"
@@ -49,7 +50,9 @@ def enrol(
     if not fingerprint and not told["trusted"]:
         typer.echo(f"platform of {told['tenant']}/{told['store']} at {', '.join(told['hosts'])}", err=True)
         typer.echo(f"fingerprint of its key: {told['fingerprint']}", err=True)
-        typer.confirm("Does the platform show the same fingerprint?", abort=True, err=True)
+        same = partial(typer.confirm, "Does the platform show the same fingerprint?", err=True)
+        if not answered(same, "--fingerprint once you have compared it"):
+            raise typer.Abort
         fingerprint = told["fingerprint"]
     state = client.call("POST", "/v1/enrolment", {"bundle": text, "fingerprint": fingerprint})
     if json_:

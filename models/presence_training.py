@@ -1,14 +1,18 @@
 """Trains the scorer of RFID presence on generated stores (extra `train`): python -m models.presence_training OUT.npz.
 
-The production filter runs on each generated store and its features are recorded; the network is then trained through
-the filter's recursion (negative log likelihood of the true place at each step), so that its evidence comes out
-tempered for correlated fading. Later rounds record with the network of the round before. The stores here are not those
-that judge the result: links are budgets in dB with a common cause for level and read rate, in many random variants.
+The production part runs on each generated store and what its scorer sees is recorded; the recurrent network is then
+trained through time on the tags' whole histories (negative log likelihood of the true place at each step), so that its
+posteriors are tempered for fading that is correlated. The first round records with the plain formula in the scorer's
+place, later ones with the network of the round before. What is written is the running average of the weights. The
+stores here are not those that judge the result: links are budgets in dB with a common cause for level and read rate, in
+many random variants.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,17 +24,19 @@ from edge.core.gtin import check_digit
 from edge.core.instant import US_PER_S, Instant
 from edge.core.observation import TagReads
 from edge.core.presence import Presence, Profile
-from edge.core.presence.profiles import load_weights
-from edge.core.presence.scorer import F32, F_SLOT, F_TAG, HOME, LearnedScorer, Scorer, Weights, WindowScorer
+from edge.core.presence.scorer import BLIND, F32, F_SLOT, F_TAG, LearnedScorer, Scorer, Weights, WindowScorer
 from edge.core.presence.tracks import K, Motion, Tracks
 from edge.core.site import Site, load_site
 from models.presence_stores import ABSENT, CARRIED, F64, Store
 
-HIDDEN = 32
-WINDOW = 64
-BURN_IN = 8
+HIDDEN = 24
+LANES = 256  # tags at a time
+WINDOW = 64  # steps from one update of the weights to the next; the memory goes on
+FIRST_STEPS = 8  # of a tag, which nobody can judge
 NO_LOSS = -3
-RATES_FASTER = 5  # the rates of motion are few and have far to go
+MOST_LOSS = 12.0  # nats a step: a generated store may be as wrong as a real one
+RATE = 4e-3
+AVERAGED = 0.998  # of the running average kept, an update
 
 
 @dataclass
@@ -40,17 +46,15 @@ class Recording:
     slots: NDArray[np.float16]  # (steps, K, F_SLOT)
     tags: NDArray[np.float16]  # (steps, F_TAG)
     places: NDArray[np.int16]  # (steps, K)
-    alpha: NDArray[np.float32]  # (steps, K + 1), before the step
-    dt_s: NDArray[np.float32]
     right: NDArray[np.bool_]  # (steps, K + 1), what was right to believe; nothing where there is no loss
     row: NDArray[np.int32]
 
 
 class RecordingTracks(Tracks):
-    """The production filter, keeping what the scorer saw."""
+    """The production tracks, keeping what the scorer saw."""
 
-    def __init__(self, n_places: int, scorer: Scorer, motion: Motion) -> None:
-        super().__init__(n_places, scorer, motion)
+    def __init__(self, n_places: int, scorer: Scorer) -> None:
+        super().__init__(n_places, scorer, Motion())
         self.steps: list[tuple[NDArray[np.generic], ...]] = []
         self.truth = np.zeros((3, 0), np.int64)  # by row: where it is; where it came from and goes, if carried
 
@@ -58,45 +62,24 @@ class RecordingTracks(Tracks):
         """All slots: the recording has a column for each."""
         return K
 
-    def _advance(self, rows: NDArray[np.int64], places: NDArray[np.int32], evidence: F32, dt_s: F32, goals: F32) -> F32:
-        truth, came_from, goal = self.truth[:, rows]
+    def _scored(self, rows: NDArray[np.int64], slots: F32, tags: F32) -> F32:
+        truth, came_from, goal = self.truth[:, rows, None]
+        places = self.slot_place[rows]
         carried = truth == CARRIED
         right = np.empty((len(rows), K + 1), bool)
-        right[:, :K] = ((places == truth) | (carried & (places >= 0) & ((places == came_from) | (places == goal)))).T
-        right[:, K] = (truth == ABSENT) | (carried & ((came_from == ABSENT) | (goal == ABSENT)))
-        slots, tags = self.scorer.last  # type: ignore[attr-defined]
-        self.steps.append(
-            (
-                slots.transpose(2, 1, 0).astype(np.float16),
-                tags[:-1].T.astype(np.float16),
-                places.T.astype(np.int16),
-                self.alpha[rows].copy(),
-                dt_s.copy(),
-                right,
-                rows.astype(np.int32),
-            )
-        )
-        return super()._advance(rows, places, evidence, dt_s, goals)
+        right[:, :K] = (places == truth) | (carried & (places >= 0) & ((places == came_from) | (places == goal)))
+        right[:, K:] = (truth == ABSENT) | (carried & ((came_from == ABSENT) | (goal == ABSENT)))
+        kept = slots.transpose(2, 1, 0).astype(np.float16), tags[:-1].T.astype(np.float16)
+        self.steps.append((*kept, places.astype(np.int16), right, rows.astype(np.int32)))
+        return super()._scored(rows, slots, tags)
 
 
-class Seen:
-    """A scorer that keeps its last input."""
-
-    def __init__(self, inner: Scorer) -> None:
-        self.inner = inner
-
-    def score(self, slots: F32, tags: F32) -> F32:
-        """As the inner scorer."""
-        self.last = (slots, tags)
-        return self.inner.score(slots, tags)
-
-
-def record(seed: int, seconds: int, scorer: Scorer, motion: Motion) -> tuple[Recording, float]:
+def record(seed: int, seconds: int, scorer: Scorer) -> tuple[Recording, float]:
     """Run the presence part on one store; also the share of tag-seconds that it had right."""
     store = Store(np.random.default_rng([seed, 815]))
     site = _site(store)
-    part = Presence(site, lambda epc: (_gtin(epc[1]), epc.hex()), Profile("training", scorer, motion))
-    tracks = RecordingTracks(store.a, Seen(scorer), motion)
+    part = Presence(site, lambda epc: (_gtin(epc[1]), epc.hex()), Profile("training", scorer))
+    tracks = RecordingTracks(store.a, scorer)
     tracks.homes = part._tracks.homes
     part._tracks = tracks
     order = np.array([part._places.find(f"s{shelf}", "shelf") for shelf in range(store.a)] + [CARRIED, ABSENT])
@@ -174,180 +157,180 @@ def _reads(device: str, epc: NDArray[np.uint8], port: NDArray[np.intp], dbm: F64
 
 
 class Net(torch.nn.Module):
-    """The set network with the filter's rates as parameters; the same arithmetic as LearnedScorer and Tracks."""
+    """The recurrent set network; the same arithmetic as LearnedScorer and Tracks."""
 
     def __init__(self) -> None:
         super().__init__()
 
         def weight(rows: int, columns: int) -> torch.nn.Parameter:
-            return torch.nn.Parameter(torch.randn(rows, columns) * (1.4 / columns) ** 0.5)
+            return torch.nn.Parameter(torch.randn(rows, columns) * (1.0 / columns) ** 0.5)
 
         self.slot_1, self.tag_1 = weight(HIDDEN, F_SLOT), weight(HIDDEN, F_TAG + 1)
+        self.gate_new = weight(3 * HIDDEN, HIDDEN + 1)
+        self.gate_memory, self.gate_pool = weight(3 * HIDDEN, HIDDEN), weight(3 * HIDDEN, HIDDEN)
         self.slot_2, self.pool_2, self.tag_2 = weight(HIDDEN, HIDDEN), weight(HIDDEN, HIDDEN), weight(HIDDEN, F_TAG + 1)
         self.slot_out = weight(1, HIDDEN)
         self.absent_pool, self.absent_tag = weight(HIDDEN, HIDDEN), weight(HIDDEN, F_TAG + 1)
         self.absent_out = weight(1, HIDDEN + 1)
-        self.log_hz = torch.nn.Parameter(torch.log(torch.tensor(_rates(Motion()))))
+        with torch.no_grad():
+            self.gate_pool *= 0.3
+            self.gate_new[:HIDDEN, -1] = torch.linspace(-4.0, 0.0, HIDDEN)  # units that remember long, and short ones
 
-    def evidence(self, slots: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
-        """(…, K, F_SLOT), (…, F_TAG) → (…, K + 1)."""
-        tags = torch.cat((tags, torch.ones_like(tags[..., :1])), -1)
+    def remember(
+        self, slots: torch.Tensor, tags: torch.Tensor, same: torch.Tensor, memory: torch.Tensor
+    ) -> torch.Tensor:
+        """Memory after each step (lanes, steps, K, HIDDEN); same (lanes, steps, K): the slot kept its place."""
         one = torch.relu(slots @ self.slot_1.T + (tags @ self.tag_1.T).unsqueeze(-2))
-        pooled = one.amax(-2)
-        two = torch.relu(one @ self.slot_2.T + (pooled @ self.pool_2.T + tags @ self.tag_2.T).unsqueeze(-2))
+        new = one @ self.gate_new[:, :-1].T + self.gate_new[:, -1]
+        heard = 1 - slots[..., BLIND, None]
+        steps = []
+        for step in range(slots.shape[1]):
+            memory = memory * same[:, step, :, None]
+            gates = new[:, step] + (memory.amax(-2) @ self.gate_pool.T).unsqueeze(-2)
+            held = memory @ self.gate_memory.T
+            update, reset = torch.sigmoid(gates[..., : 2 * HIDDEN] + held[..., : 2 * HIDDEN]).chunk(2, -1)
+            candidate = torch.tanh(gates[..., 2 * HIDDEN :] + reset * held[..., 2 * HIDDEN :])
+            memory = memory + update * heard[:, step] * (candidate - memory)
+            steps.append(memory)
+        return torch.stack(steps, 1)
+
+    def judge(self, memory: torch.Tensor, tags: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
+        """Log posteriors (…, K + 1) of memory (…, K, HIDDEN), tag features (…, F_TAG + 1) and slots in use (…, K)."""
+        both = (memory.amax(-2) @ self.pool_2.T + tags @ self.tag_2.T).unsqueeze(-2)
+        two = torch.relu(memory @ self.slot_2.T + both)
         absent = torch.relu(two.amax(-2) @ self.absent_pool.T + tags @ self.absent_tag.T)
         absent = absent @ self.absent_out[:, :-1].T + self.absent_out[:, -1]
-        return torch.cat(((two @ self.slot_out.T).squeeze(-1), absent), -1)
+        places = torch.where(used, (two @ self.slot_out.T).squeeze(-1), -1e9)
+        return torch.log_softmax(torch.cat((places, absent), -1), -1)
 
-    def forward_filter(
-        self, evidence: torch.Tensor, places: torch.Tensor, alpha: torch.Tensor, dt_s: torch.Tensor, home: torch.Tensor
-    ) -> torch.Tensor:
-        """Posteriors (batch, steps, K + 1) of evidence (batch, steps, K + 1) from the alpha before the first step."""
-        move_hz, leave_hz, enter_hz, stray = torch.exp(self.log_hz)
-        one = torch.ones_like(places[..., :1], dtype=torch.bool)
-        used = torch.cat((places >= 0, one), -1)
-        evidence = torch.where(used, evidence, -1e9)
-        likelihood = torch.exp((evidence - evidence.amax(-1, keepdim=True)).clamp(min=-30)) * used
-        goals = torch.where(home < 0, stray, torch.ones_like(home))
-        dt = dt_s.unsqueeze(-1)
-        enter, leave, move = (dt * enter_hz).clamp(max=0.5), dt * leave_hz, dt * move_hz
-        same = torch.ones_like(used)
-        same[:, 1:, :K] = places[:, 1:] == places[:, :-1]
-        each = torch.ones(K)
-        stay = torch.cat(((1 - move - leave) * each, 1 - enter), -1)
-        from_shelves = torch.cat((move * goals, leave), -1)
-        from_nowhere = torch.cat((enter * goals, torch.zeros_like(leave)), -1)
-        out = []
-        for step in range(evidence.shape[1]):
-            alpha = alpha * same[:, step]
-            gone = alpha[:, K:]
-            alpha = alpha * stay[:, step] + (1 - gone) * from_shelves[:, step] + gone * from_nowhere[:, step]
-            alpha = alpha * likelihood[:, step]
-            alpha = alpha / alpha.sum(-1, keepdim=True).clamp(min=1e-30)
-            out.append(alpha)
-        return torch.stack(out, 1)
-
-    def widen(self, weights: Weights, motion: Motion) -> None:
-        """Begin as a network that may be narrower; what is new takes no part until it has learned to."""
-        with torch.no_grad():
-            for name in Weights.__dataclass_fields__:
-                mine, shipped = getattr(self, name), torch.from_numpy(getattr(weights, name))
-                rows, columns = shipped.shape
-                if name in ("absent_out", "absent_tag", "tag_1", "tag_2"):  # the last column is the bias
-                    mine[:rows, -1], shipped, columns = shipped[:, -1], shipped[:, :-1], columns - 1
-                    mine[:rows, columns:-1] = 0
-                else:
-                    mine[:rows, columns:] = 0
-                mine[:rows, :columns] = shipped
-            self.log_hz.copy_(torch.log(torch.tensor(_rates(motion))))
-
-    def exported(self) -> tuple[Weights, Motion]:
+    def exported(self) -> Weights:
         """What production loads."""
         names = Weights.__dataclass_fields__
-        weights = Weights(*(getattr(self, name).detach().numpy().astype(np.float32).copy() for name in names))
-        return weights, Motion(*(float(hz) for hz in torch.exp(self.log_hz).tolist()))
+        return Weights(*(getattr(self, name).detach().numpy().astype(np.float32).copy() for name in names))
 
 
-def windows(recording: Recording) -> NDArray[np.int64]:
-    """First indices of the stretches of WINDOW steps that belong to one tag."""
-    first: NDArray[np.int64] = np.arange(0, len(recording.row) - WINDOW, WINDOW // 2)
-    alike: NDArray[np.bool_] = recording.row[first] == recording.row[first + WINDOW - 1]
-    return first[alike]
+class Lanes:
+    """Tags walked through side by side, WINDOW steps at a time; a lane whose tag has ended takes another.
 
+    Tags that were moved teach more than those that lie: they are drawn more often, and weigh less for it.
+    """
 
-def _worth(recording: Recording) -> NDArray[np.float64]:
-    """How often each window is to be drawn: most are of tags that nobody doubts and teach little."""
-    first = windows(recording)
-    wrong = np.where(recording.right.any(axis=1), 1 - (recording.alpha * recording.right).sum(axis=1), 0)
-    doubt = np.array([wrong[at + BURN_IN : at + WINDOW].max() for at in first.tolist()])
-    worth: NDArray[np.float64] = np.clip(doubt, 0.15, 1.0)
-    return worth
-
-
-def train(net: Net, recordings: list[Recording], iterations: int, rate: float) -> float:
-    """Fit through the recursion; returns the mean loss of the last tenth."""
-    starts = [(index, first) for index, recording in enumerate(recordings) for first in windows(recording)]
-    share = np.concatenate([_worth(recording) for recording in recordings])
-    share /= share.sum()
-    rng = np.random.default_rng(7)
-    others = [parameter for parameter in net.parameters() if parameter is not net.log_hz]
-    optimiser = torch.optim.Adam([{"params": others}, {"params": [net.log_hz]}])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, RATES_FASTER * rate], total_steps=iterations)
-    losses = []
-    for _ in range(iterations):
-        chosen = rng.choice(len(starts), 192, p=share)
-        batch = [_window(recordings[index], first) for index, first in (starts[i] for i in chosen)]
-        rareness = torch.from_numpy((1 / (len(starts) * share[chosen])).astype(np.float32))[:, None]
-        slots, tags, places, alpha, dt_s, right = (
-            torch.from_numpy(np.stack(column)) for column in zip(*batch, strict=True)
+    def __init__(self, recordings: Sequence[Recording], rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.slots, self.tags, self.places, self.right = (
+            np.concatenate([getattr(recording, name) for recording in recordings])
+            for name in ("slots", "tags", "places", "right")
         )
-        posterior = net.forward_filter(net.evidence(slots, tags), places, alpha[:, 0], dt_s, slots[..., HOME])
-        valid = right.any(-1)
-        valid[:, :BURN_IN] = False
-        picked = (posterior * right).sum(-1)
-        weight = dt_s.clamp(max=5) * valid * rareness
-        loss = -(torch.log(picked + 1e-5) * weight).sum() / weight.sum()
+        owner = np.concatenate([recording.row + (index << 20) for index, recording in enumerate(recordings)])
+        self.first = np.concatenate(([0], (owner[1:] != owner[:-1]).nonzero()[0] + 1))
+        self.last = np.append(self.first[1:], len(owner))
+        changed = np.zeros(len(owner))
+        changed[1:] = (self.right[1:] != self.right[:-1]).any(axis=1)
+        worth = np.minimum(0.1 + 0.15 * np.add.reduceat(changed, self.first), 0.7) * (self.last - self.first)
+        self.share = worth / worth.sum()
+        self.weight = ((self.last - self.first) / worth).astype(np.float32)
+        self.tag = np.zeros(LANES, np.int64)
+        self.at = np.zeros(LANES, np.int64)
+        self.memory = torch.zeros(LANES, K, HIDDEN)
+        for lane in range(LANES):
+            self._take(lane)
+            self.at[lane] += rng.integers(0, max(1, self.last[self.tag[lane]] - self.at[lane]))
+
+    def _take(self, lane: int) -> None:
+        self.tag[lane] = self.rng.choice(len(self.share), p=self.share)
+        self.at[lane] = self.first[self.tag[lane]]
+        self.memory[lane] = 0
+
+    def next(self) -> tuple[torch.Tensor, ...]:
+        """(slots, tags, same, used, right, weight) of the next window."""
+        for lane in np.flatnonzero(self.at >= self.last[self.tag]).tolist():
+            self._take(lane)
+        steps = self.at[:, None] + np.arange(WINDOW)
+        inside = steps < self.last[self.tag, None]
+        steps = np.minimum(steps, self.last[self.tag, None] - 1)
+        places = self.places[steps]
+        same = places == self.places[np.maximum(steps - 1, self.first[self.tag, None])]
+        tags = np.ones((LANES, WINDOW, F_TAG + 1), np.float32)
+        tags[..., :-1] = self.tags[steps]
+        right = self.right[steps]
+        counted = inside & right.any(axis=-1) & (steps >= self.first[self.tag, None] + FIRST_STEPS)
+        seconds = np.minimum(np.exp(tags[..., 1]), 5)
+        self.at += WINDOW
+        columns = self.slots[steps].astype(np.float32), tags, same, places >= 0, right
+        weight = (seconds * counted * self.weight[self.tag, None]).astype(np.float32)
+        return tuple(torch.from_numpy(column) for column in (*columns, weight))
+
+
+def train(net: Net, recordings: Sequence[Recording], iterations: int, rate: float, seed: int) -> tuple[Net, float]:
+    """Fit through time; returns the average network and the mean loss of the last tenth."""
+    lanes = Lanes(recordings, np.random.default_rng(seed))
+    optimiser = torch.optim.Adam(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=iterations, pct_start=0.1)
+    average = copy.deepcopy(net)
+    losses = []
+    for turn in range(iterations):
+        slots, tags, same, used, right, weight = lanes.next()
+        memory = net.remember(slots, tags, same, lanes.memory)
+        lanes.memory = memory[:, -1].detach()
+        posterior = net.judge(memory, tags, used)
+        picked = torch.logsumexp(torch.where(right, posterior, -1e9), -1).clamp(min=-MOST_LOSS)
+        loss = -(picked * weight).sum() / weight.sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
+        kept = min(AVERAGED, turn / (turn + 10))
+        with torch.no_grad():
+            for mine, new in zip(average.parameters(), net.parameters(), strict=True):
+                mine.lerp_(new, 1 - kept)
         losses.append(float(loss.detach()))
-    return float(np.mean(losses[-max(1, iterations // 10) :]))
+        if turn % 200 == 199:
+            print(f"  {turn + 1}: loss {np.mean(losses[-200:]):.5f}", flush=True)  # noqa: T201
+    return average, float(np.mean(losses[-max(1, iterations // 10) :]))
 
 
-def _window(recording: Recording, first: int) -> tuple[NDArray[np.generic], ...]:
-    part = slice(first, first + WINDOW)
-    return (
-        recording.slots[part].astype(np.float32),
-        recording.tags[part].astype(np.float32),
-        recording.places[part],
-        recording.alpha[part],
-        recording.dt_s[part],
-        recording.right[part],
-    )
-
-
-def main(argv: list[str]) -> None:
-    """Rounds of recording and training; writes the weights. With ``--go-on`` from those that are shipped."""
-    out, go_on = Path(argv[0]), "--go-on" in argv
-    stores, seconds, iterations, rounds, first = (
-        int(value) for value in ([a for a in argv[1:] if a != "--go-on"] or ("24", "600", "1500", "3", "0"))
-    )
-    torch.set_num_threads(1)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Rounds of recording and training; writes the weights after each of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--stores", type=int, nargs="+", default=[12, 40, 70, 70], help="new stores, by round")
+    parser.add_argument("--iterations", type=int, nargs="+", default=[300, 1200, 6000, 5000], help="by round")
+    parser.add_argument("--seconds", type=int, default=1200, help="of each store")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--first", type=int, default=0, help="number of the first store")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(1)
     net = Net()
     scorer: Scorer = WindowScorer()
-    motion = Motion()
-    if go_on:
-        scorer, motion = load_weights()
-        net.widen(scorer.weights, motion)
-        scorer = LearnedScorer(net.exported()[0])
+    if options.start:
+        with np.load(options.start) as saved, torch.no_grad():
+            for name in Weights.__dataclass_fields__:
+                getattr(net, name).copy_(torch.from_numpy(saved[name]))
+        scorer = LearnedScorer(net.exported())
+    seed = options.first
     recordings: list[Recording] = []
-    for turn in range(first, first + rounds):
+    for turn, (stores, iterations) in enumerate(zip(options.stores, options.iterations, strict=True)):
         shares = []
-        recordings = recordings[-2 * stores :]
-        for seed in range(turn * stores, (turn + 1) * stores):
-            recording, share = record(seed, seconds, scorer, motion)
+        recordings = recordings[-stores // 2 :]
+        for _ in range(stores):
+            recording, share = record(seed, options.seconds, scorer)
+            seed += 1
             recordings.append(recording)
             shares.append(share)
         print(f"round {turn}: right {np.mean(shares):.4f} (worst {min(shares):.4f})", flush=True)  # noqa: T201
-        loss = train(net, recordings, iterations, 4e-3 if turn == 0 and not go_on else 2e-3)
-        weights, motion = net.exported()
-        scorer = LearnedScorer(weights)
-        print(f"round {turn}: loss {loss:.4f}, motion {motion}", flush=True)  # noqa: T201
-        save(out, weights, motion)
+        net, loss = train(net, recordings, iterations, RATE if seed == stores else RATE / 2, turn)
+        scorer = LearnedScorer(net.exported())
+        print(f"round {turn}: loss {loss:.5f}", flush=True)  # noqa: T201
+        save(options.out, net.exported())
 
 
-def _rates(motion: Motion) -> list[float]:
-    return [motion.move_hz, motion.leave_hz, motion.enter_hz, motion.stray]
-
-
-def save(out: Path, weights: Weights, motion: Motion) -> None:
-    """Write the file that `edge.core.presence.scorer.load_weights` reads."""
-    columns = {name: getattr(weights, name) for name in Weights.__dataclass_fields__}
-    np.savez(out, **columns, motion=np.array(_rates(motion), np.float32))
+def save(out: Path, weights: Weights) -> None:
+    """Write the file that `edge.core.presence.profiles.load_weights` reads."""
+    np.savez(out, **{name: getattr(weights, name) for name in Weights.__dataclass_fields__})  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -12,36 +12,88 @@ from edge.core.presence import Presence, load_profile
 from edge.core.presence.mobility import ASSET_TRACKING, RETAIL_GARMENT, MobilityLocator
 from edge.core.presence.own import Own
 from edge.core.presence.profiles import load_weights
-from edge.core.presence.scorer import F_SLOT, F_TAG
+from edge.core.presence.scorer import BLIND, F_SLOT, F_TAG
 from edge.core.presence.tracks import K, Motion, Tracks
 from edge.replay import Setting, compare
 from tests.unit.presence_support import Stage, epc, identity, reads, store
 
 
 def test_the_network_is_the_formula_of_its_docstring_and_treats_slots_alike():
-    scorer, _ = load_weights()
-    rng = np.random.default_rng(1)
+    scorer = load_weights()
+    w, u, rng = scorer.weights, scorer.units, np.random.default_rng(1)
     slots, tags = rng.normal(size=(F_SLOT, K, 9)).astype("f4"), rng.normal(size=(F_TAG + 1, 9)).astype("f4")
-    tags[-1] = 1
-    got, w = scorer.score(slots, tags), scorer.weights
+    memory = rng.uniform(-1, 1, (u, K, 9)).astype("f4")
+    slots[BLIND], tags[-1] = rng.random((K, 9)) < 0.3, 1
+    got, kept = scorer.score(slots, tags, memory.copy())
     for n in range(9):
+        old = memory[:, :, n]
         one = np.maximum(w.slot_1 @ slots[:, :, n] + (w.tag_1 @ tags[:, n])[:, None], 0)
-        two = w.slot_2 @ one + (w.pool_2 @ one.max(axis=1) + w.tag_2 @ tags[:, n])[:, None]
-        two = np.maximum(two, 0)
+        gates = w.gate_new[:, :-1] @ one + (w.gate_pool @ old.max(axis=1) + w.gate_new[:, -1])[:, None]
+        update, reset = np.split(1 / (1 + np.exp(-gates[: 2 * u] - w.gate_memory[: 2 * u] @ old)), 2)
+        candidate = np.tanh(gates[2 * u :] + reset * (w.gate_memory[2 * u :] @ old))
+        new = np.where(slots[BLIND, :, n] > 0, old, (1 - update) * old + update * candidate)
+        np.testing.assert_allclose(kept[:, :, n], new, rtol=1e-3, atol=1e-4)
+        two = np.maximum(w.slot_2 @ new + (w.pool_2 @ new.max(axis=1) + w.tag_2 @ tags[:, n])[:, None], 0)
         absent = np.maximum(w.absent_pool @ two.max(axis=1) + w.absent_tag @ tags[:, n], 0)
         np.testing.assert_allclose(got[:K, n], (w.slot_out @ two)[0], rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(got[K, n], w.absent_out[0, :-1] @ absent + w.absent_out[0, -1], rtol=1e-3, atol=1e-3)
     order = rng.permutation(K)
-    turned = scorer.score(np.ascontiguousarray(slots[:, order]), tags)
-    np.testing.assert_allclose(turned[:K], got[:K][order], rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(turned[K], got[K], rtol=1e-3, atol=1e-3)
+    turned, kept_turned = scorer.score(np.ascontiguousarray(slots[:, order]), tags, memory[:, order].copy())
+    np.testing.assert_allclose(turned, got[[*order, K]], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(kept_turned, kept[:, order], rtol=1e-3, atol=1e-4)
 
 
 class Blank:
     """A scorer that knows nothing."""
 
-    def score(self, slots, tags):
-        return np.zeros((slots.shape[1] + 1, slots.shape[2]), np.float32)
+    units = 0
+    rested = np.zeros(0, np.float32)
+
+    def score(self, slots, tags, memory):
+        return np.zeros((slots.shape[1] + 1, slots.shape[2]), np.float32), memory
+
+
+class Counting:
+    """A scorer that counts in its memory how often it was asked of a slot in which something can be heard."""
+
+    units = 1
+    rested = np.full(1, 100, np.float32)
+
+    def score(self, slots, tags, memory):
+        return np.zeros((slots.shape[1] + 1, slots.shape[2]), np.float32), memory + 1 - slots[BLIND]
+
+
+def test_the_memory_belongs_to_the_place_not_to_the_slot():
+    tracks = Tracks(9, Counting(), Motion())
+    tracks.grow(1)
+    row, blind, quiet = np.array([0]), np.zeros(10, bool), np.zeros(10, np.float32)
+    tracks.begin(row, 0)
+
+    def second(at: int, place: int) -> None:
+        tracks.fold(row, np.array([place], np.int32), np.full(1, -60, "f4"), np.ones(1, "f4"), at * US_PER_S)
+        tracks.step(row, at * US_PER_S, blind, quiet)
+
+    def remembered() -> dict[int, float]:
+        pairs = zip(tracks.slot_place[0].tolist(), tracks.memory[0, 0].tolist(), strict=True)
+        return {place: count for place, count in pairs if place >= 0}
+
+    second(1, 0)
+    second(2, 1)
+    assert remembered() == {0: 2, 1: 1}
+    blind[0] = True
+    second(3, 1)
+    assert remembered() == {0: 2, 1: 2}  # who cannot be heard says nothing
+    for at, place in enumerate(range(2, 2 + K), start=100):  # the seventh and the eighth place take the oldest slots
+        second(at, place)
+    assert remembered()[K + 1] == 1
+    before, number = remembered(), np.array([-1, -1, -1, 0, 1, 2, 3, 4, 5, -1], np.int32)
+    tracks.renumber(number, 6)
+    assert remembered() == {int(number[place]): count for place, count in before.items() if number[place] >= 0}
+    gone = tracks.slot_place[0] < 0
+    assert gone.any()
+    assert not tracks.memory[0, 0][gone].any()
+    tracks.assume(0, 3, 200 * US_PER_S)
+    assert tracks.memory[0, 0, 0] == 100
 
 
 def test_without_evidence_belief_spreads_at_the_rates_of_motion():

@@ -103,12 +103,19 @@ def test_internals_bring_back_what_was_learned_and_foreign_ones_are_ignored():
     again = Presence(store(), identity, load_profile())
     again.restore(said, stage.now)
     again.restore_internals(internals)
-    for foreign in (None, [], {"version": 99}, {**internals, "stat": "AAAA"}, {**internals, "tags": 5}):
+    for foreign in (
+        None,
+        [],
+        {"version": 99},
+        {**internals, "stat": "AAAA"},
+        {**internals, "tags": 5},
+        {**internals, "memory": "AAAA"},
+    ):
         again.restore_internals(foreign)
     assert [a["usual_reads_per_s"] for a in again.status()["antennas"]] == [
         a["usual_reads_per_s"] for a in part.status()["antennas"]
     ]
-    for learned in ("own", "gap_s", "stat"):  # also what is usual of each tag itself
+    for learned in ("own", "stat", "memory"):  # also what is usual of each tag itself
         assert json.loads(json.dumps(again.internals()))[learned] == internals[learned]
     stage.part = again
     assert not list(facts_of(stage.run(120)))

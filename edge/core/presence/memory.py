@@ -14,8 +14,9 @@ from edge.core.presence.places import NOWHERE, Places
 from edge.core.presence.table import TagTable
 from edge.core.presence.tracks import C, K, Tracks
 
-VERSION = 2
-MAX_SAVED = 50_000  # tags; about 200 bytes each, every 10 minutes
+VERSION = 3
+MAX_SAVED = 50_000  # tags; about 400 bytes each, every 10 minutes
+STEPS = 127  # the scorer's memory lies between -1 and 1; steps of a hundredth do
 
 
 def renumber(old: Places, new: Places) -> NDArray[np.int32]:
@@ -43,8 +44,8 @@ def _column(text: object, dtype: str, *shape: int) -> NDArray[np.generic]:
 
 
 def save(places: Places, table: TagTable, tracks: Tracks, activity: Activity) -> JsonValue:
-    """Places by id and role, antennas' usual read rates, and for each tag its slots with running rates and levels
-    and what is usual of itself."""
+    """Places by id and role, antennas' usual read rates, and for each tag its slots with running rates, levels and
+    the scorer's memory, and what is usual of itself."""
     rows = np.flatnonzero(tracks.tracked[: table.n_rows] & (tracks.said[: table.n_rows] >= 0))[:MAX_SAVED]
     return {
         "version": VERSION,
@@ -57,9 +58,9 @@ def save(places: Places, table: TagTable, tracks: Tracks, activity: Activity) ->
         "tags": [table.epc(row).hex() for row in rows.tolist()],
         "slots": _text(tracks.slot_place[rows].astype("<i2")),
         "stat": _text(tracks.stat[rows].astype("<f2")),
+        "memory": _text(np.round(tracks.memory[rows].astype(np.float32) * STEPS).astype("i1")),
         "alpha": _text(tracks.alpha[rows].astype("<f2")),
         "own": _text(tracks.own.sums[rows].astype("<f4")),
-        "gap_s": _text(tracks.gap_s[rows].astype("<f4")),
     }
 
 
@@ -78,15 +79,17 @@ def _load(saved: dict[str, JsonValue], places: Places, table: TagTable, tracks: 
     tags = [bytes.fromhex(str(tag)) for tag in _list(saved["tags"])]
     slots = numbers[_column(saved["slots"], "<i2", len(tags), -1).astype(np.int64)]
     stat = _column(saved["stat"], "<f2", len(tags), C * K).astype(np.float32)
+    memory = _column(saved["memory"], "i1", len(tags), *tracks.memory.shape[1:]).astype(np.float32) / STEPS
+    for columns in (stat.reshape(len(tags), C, K), memory):  # what is known of places that are no more
+        columns.transpose(0, 2, 1)[slots == NOWHERE] = 0
     alpha = _column(saved["alpha"], "<f2", len(tags), K + 1).astype(np.float32)
     own = _column(saved["own"], "<f4", len(tags), N_SUMS).astype(np.float32)
-    gap_s = _column(saved["gap_s"], "<f4", len(tags)).astype(np.float32)
     usual = np.array([_list(column) for column in _list(saved["usual"])], np.float64)
     totals = [float(str(value)) for value in _list(saved["all"])]
     long_hz = {
         (str(device), int(str(port))): float(str(hz)) for device, port, hz in map(_list, _list(saved["antennas"]))
     }
-    if not all(np.isfinite(column).all() for column in (stat, alpha, usual, own, gap_s)):
+    if not all(np.isfinite(column).all() for column in (stat, alpha, usual, own)):
         raise ValueError("expected finite numbers")
     kept = numbers[:-1] >= 0
     for column, values in zip((tracks.usual.seconds, tracks.usual.reads, tracks.usual.levels), usual, strict=True):
@@ -100,10 +103,10 @@ def _load(saved: dict[str, JsonValue], places: Places, table: TagTable, tracks: 
         best = int(alpha[index, :K].argmax())
         if row >= 0 and tracks.tracked[row]:
             tracks.own.sums[row] = own[index]
-            tracks.gap_s[row] = max(gap_s[index], 0)
         if row >= 0 and tracks.said[row] >= 0 and slots[index, best] == tracks.said[row]:
             tracks.slot_place[row] = slots[index]
             tracks.stat[row] = stat[index]
+            tracks.memory[row] = memory[index]
             tracks.alpha[row] = alpha[index] / alpha[index].sum()
 
 

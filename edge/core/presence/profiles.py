@@ -13,19 +13,17 @@ from edge.core.presence.scorer import LearnedScorer, Weights
 from edge.core.presence.tracks import Motion
 
 WEIGHTS_FILE = "presence.npz"
+LEARNED_MOTION = Motion(believe_departure=0.7)  # surer than 0.5 and still below 45 s at the 95th percentile
 
 
-def load_weights() -> tuple[LearnedScorer, Motion]:
+def load_weights() -> LearnedScorer:
     """The shipped network. Called once, by the composition root: the only file that this package reads."""
     with resources.files(__package__).joinpath(WEIGHTS_FILE).open("rb") as file, np.load(file) as saved:
-        weights = Weights(*(saved[name].astype(np.float32) for name in Weights.__dataclass_fields__))
-        motion = Motion(*(float(rate) for rate in saved["motion"]))
-    return LearnedScorer(weights), motion
+        return LearnedScorer(Weights(*(saved[name].astype(np.float32) for name in Weights.__dataclass_fields__)))
 
 
 def load_profile(name: str = "learned") -> Profile:
     """A profile by name. Raises KeyError for one that does not exist."""
     if name == "learned":
-        scorer, motion = load_weights()
-        return Profile(name, scorer, motion)
+        return Profile(name, load_weights(), LEARNED_MOTION)
     return Profile(name, mobility=MOBILITY[name]) if name in MOBILITY else {"window": Profile()}[name]

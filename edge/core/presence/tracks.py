@@ -1,10 +1,10 @@
 """Tracks: what is known of each tag, as columns by row, and the filter over its candidate places.
 
-Each tag has K slots, one a place that reads it now or did lately. A slot keeps hit rates over 3, 10, 40 and 160 s and
-over the stay, and RSSI levels over the last four. The stay begins anew when another place is believed; the 160 s do
-not, so that after a false move the old place is still told by its old level. Once a second, tags with news run one step
-of a hidden Markov model over their slots and "absent"; settled and silent tags run it every 3 s, with misses in closed
-form (decay over the time gone by).
+Each tag has K slots, one a place that reads it now or did lately. A slot keeps hit rates over 3, 10, 40 and 160 s, RSSI
+levels over the last three, and the scorer's memory; none of them depends on what is believed, so that a false belief
+cannot feed itself. Once a second, tags with news run one step; settled and silent tags run it every 3 s, with misses in
+closed form (decay over the time gone by). A scorer without a memory gives evidence only: a hidden Markov model over the
+slots and "absent" adds it up.
 """
 
 from __future__ import annotations
@@ -24,19 +24,17 @@ from edge.core.presence.scorer import F32, Scorer
 from edge.core.presence.usual import Usual
 
 K = 6  # own shelf, three neighbours, and two for a place that is just becoming one
-HITS = 5
-LEVELS = 4
+HITS = 4
+LEVELS = 3
 C = HITS + LEVELS
 TAUS_S = np.array([2.5, 10.0, 40.0, 160.0], np.float32)
-STAY_MIN_S, STAY_MAX_S = 5.0, 600.0  # memory of the stay: as long as the stay, within these bounds
 FLOOR_DB = np.float32(-16.0)  # level of a place that has not heard the tag
 LEVEL_MIN_DB, LEVEL_MAX_DB = np.float32(-40), np.float32(30)  # about the usual level of a place
 MARGIN_MAX = np.float32(6)
-TOTALLED = np.array([sc.HIT_3S, sc.HIT_10S, sc.HIT_STAY])  # hit rates over 3 s, over 10 s and over the stay
+TOTALLED = np.array([sc.HIT_3S, sc.HIT_10S, sc.HIT_LONG])
 SHRINK = np.float32(0.03)  # hits of evidence at which level is half floor, half measured
 LOG_EPS = np.float32(0.02)
 DB_UNIT = np.float32(8.0)
-KNOWN_HITS = np.float32(0.05)  # hit rate at which a mean level counts half
 KEEP_HITS = 0.5  # a slot that is read so well is not given to another place
 TELL_CHANGE = 0.1  # a changed probability is told as evidence from this difference on
 TELL_SHRUNK = 3.0
@@ -53,21 +51,20 @@ EXIT_GONE_US, EXIT_SURE = 10 * US_PER_S, 0.95  # silent for so long after the ex
 REST_US = 3 * US_PER_S
 SETTLED = 0.98
 ELSEWHERE_DB = np.float32(8)
-COLUMNS = ("stepped_us", "read_us", "heard_us", "stay_us", "guarded_us", "gap_s", "told")
+COLUMNS = ("stepped_us", "read_us", "guarded_us", "told")
 FLAGS = ("news", "tracked", "settled", "product")
-GAP_FIRST_S = np.float32(4.0)
-GAP_MEMORY_S = np.float32(300.0)
 Rows = NDArray[np.int64]
-# Rows of the slot features that are made alike, over 10 s and over the stay, or of hits and levels: one call for two.
-_STRENGTH, _LEVEL = slice(sc.HIT_10S, sc.HIT_STAY + 1, 3), slice(sc.LEVEL_10S, sc.LEVEL_STAY + 1, 3)
-_MARGIN = slice(sc.MARGIN_10S, sc.MARGIN_STAY + 1)
-_STAY, _LATELY = slice(sc.HIT_STAY, sc.LEVEL_STAY + 1, 4), slice(sc.HIT_10S, sc.LEVEL_10S + 1, 4)
-_THAN_STAY = slice(sc.THAN_STAY_HIT, sc.THAN_STAY_LEVEL + 1)
+# Rows of the slot features that are made alike, over 10 s and over 40 s: one call for two.
+_STRENGTH, _LEVEL = slice(sc.HIT_10S, sc.HIT_40S + 1), slice(sc.LEVEL_10S, sc.LEVEL_40S + 1)
+_MARGIN = slice(sc.MARGIN_10S, sc.MARGIN_40S + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """Rates of the hidden Markov model, per second, and the probabilities at which a change is believed."""
+    """Rates of the hidden Markov model, per second, and the probabilities at which a change is believed.
+
+    A scorer with a memory has learned the rates; of it only the latter are used.
+    """
 
     move_hz: float = 1 / 4000  # to each place that reads it
     leave_hz: float = 1 / 2400
@@ -103,18 +100,16 @@ class Tracks:
         self.reads = np.zeros(0, np.float32)  # since the last step, (rows * K)
         self.levels = np.zeros(0, np.float32)
         self.stat = np.zeros((0, C * K), np.float32)
+        self.memory = np.zeros((0, scorer.units, K), np.float16)
         self.alpha = np.zeros((0, K + 1), np.float32)
         self.stepped_us = np.zeros(0, np.int64)
         self.read_us = np.zeros(0, np.int64)
-        self.stay_us = np.zeros(0, np.int64)
         self.news = np.zeros(0, bool)
         self.tracked = np.zeros(0, bool)
         self.settled = np.zeros(0, bool)  # sure of its place, and nothing said otherwise since
         self.said = np.zeros(0, np.int32)  # place that was last believed
         self.product = np.zeros(0, np.int32)  # row of `homes`
         self.told = np.zeros(0, np.float32)  # probability of it that was last given out
-        self.heard_us = np.zeros(0, np.int64)  # read_us at the last step
-        self.gap_s = np.zeros(0, np.float32)  # how long it is usually not heard: see `_usual_gap_s`
         self.guarded_us = np.zeros(0, np.int64)  # until then a restored tag needs more than usual to change its place
 
     def grow(self, capacity: int) -> None:
@@ -122,7 +117,7 @@ class Tracks:
         more = capacity - len(self.said)
         if more <= 0:
             return
-        for name, fill in (("slot_place", NOWHERE), ("said", NOWHERE), ("stat", 0), ("alpha", 0)):
+        for name, fill in (("slot_place", NOWHERE), ("said", NOWHERE), ("stat", 0), ("memory", 0), ("alpha", 0)):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.full((more, *old.shape[1:]), fill, old.dtype))))
         for name in (*COLUMNS, *FLAGS):
@@ -137,14 +132,14 @@ class Tracks:
         self.slot_place[rows] = NOWHERE
         self.said[rows] = NOWHERE
         self.stat[rows] = 0
+        self.memory[rows] = 0
         self.alpha[rows] = 0
         self.alpha[rows, K] = 1
         self.reads.reshape(-1, K)[rows] = 0
         self.levels.reshape(-1, K)[rows] = 0
         self.stepped_us[rows] = now_us - US_PER_S
-        self.read_us[rows] = self.heard_us[rows] = self.stay_us[rows] = now_us
+        self.read_us[rows] = now_us
         self.own.sums[rows] = 0
-        self.gap_s[rows] = GAP_FIRST_S
         self.news[rows] = False
         self.tracked[rows] = True
 
@@ -152,9 +147,9 @@ class Tracks:
         """A restored tag: it stands where it was said to stand, as surely as a long stay would make it."""
         self.slot_place[row, 0] = self.said[row] = place
         self.stat.reshape(-1, C, K)[row, :HITS, 0] = RESTORED_HITS
+        self.memory[row, :, 0] = self.scorer.rested
         self.alpha[row] = 0
         self.alpha[row, 0], self.alpha[row, K] = 0.999, 0.001
-        self.stay_us[row] = now_us - int(STAY_MAX_S * US_PER_S)
         self.guarded_us[row] = now_us + GUARD_US
         self.told[row] = 0.0  # told again as evidence with its first news: the parts behind may know it less surely
 
@@ -165,7 +160,8 @@ class Tracks:
         self.alpha[:, :K][gone] = 0
         self.alpha[:, K] += np.where(self.alpha.sum(axis=1) <= 0, np.float32(1), np.float32(0))
         self.alpha /= self.alpha.sum(axis=1, keepdims=True)
-        self.stat.reshape(-1, C, K).transpose(0, 2, 1)[gone] = 0
+        for columns in (self.stat.reshape(-1, C, K), self.memory):
+            columns.transpose(0, 2, 1)[gone] = 0
         self.reads.reshape(-1, K)[gone] = self.levels.reshape(-1, K)[gone] = 0
         self.said = renumbered[self.said]
         self.usual = self.usual.renumbered(renumbered, n_places)
@@ -216,12 +212,13 @@ class Tracks:
             row, slot, new = row[give], slot[give], new[give]
             self.slot_place[row, slot] = new
             self.stat.reshape(-1, C, K)[row, :, slot] = 0
+            self.memory[row, :, slot] = 0
             self.alpha[row, slot] = 0
             self.reads[row * K + slot] = self.levels[row * K + slot] = 0
 
     def slept(self, gap_us: int, now_us: int) -> None:
         """Nobody listened for so long: silence in that time says nothing."""
-        for column in (self.read_us, self.heard_us, self.stepped_us, self.stay_us):
+        for column in (self.read_us, self.stepped_us):
             np.minimum(column + gap_us, now_us, out=column)
 
     def restless(self, n_rows: int, now_us: int) -> Rows:
@@ -268,7 +265,6 @@ class Tracks:
         if len(changed):
             moved = rows[changed]
             self.said[moved] = place[changed]
-            self.stay_us[moved] = now_us
             self.guarded_us[moved] = 0
             self.told[moved] = probability[changed]
         self.told[rows[tell]] = probability[tell]
@@ -301,12 +297,17 @@ class Tracks:
             k = self._width(around)
             around, places = around[: k + 1], around[:k]
             slots, tags, dt_s = self._features(part, places, now_us, blind, log_activity)
-            evidence = self.scorer.score(slots, tags)
+            evidence = self._scored(part, slots, tags)
             if np.count_nonzero(self.exits):
                 best_now = slots[sc.HIT_3S] >= slots[sc.HIT_3S].max(axis=0)
                 evidence[:k] += EXIT_BONUS * (self.exits[places] & best_now & (slots[sc.MARGIN_10S] > -1))
-            goals = np.where(slots[sc.HOME] < 0, np.float32(self.motion.stray), np.float32(1))
-            alpha = self._advance(part, places, evidence, dt_s, goals)
+            np.copyto(evidence[:k], -np.inf, where=places == NOWHERE)
+            evidence -= np.maximum.reduce(evidence)
+            likelihood = np.exp(np.maximum(evidence, np.float32(-30), out=evidence), out=evidence)
+            if not self.scorer.units:
+                goals = np.where(slots[sc.HOME] < 0, np.float32(self.motion.stray), np.float32(1))
+                likelihood *= self._prior(part, places, dt_s, goals)
+            alpha = self._normalise(part, likelihood, k)
             highest = np.maximum.reduce(alpha)
             likeliest = around[alpha.argmax(axis=0), np.arange(len(part))]
             gone = alpha[k] >= self.motion.believe_departure
@@ -327,66 +328,50 @@ class Tracks:
         """Slot features (F_SLOT, k, n), tag features (F_TAG, n) and seconds since the last step (n,)."""
         frozen = blind[places] if np.count_nonzero(blind) else None
         dt_s = _seconds(now_us - self.stepped_us.take(rows), 0.2, 30.0)
-        stay_s = _seconds(now_us - self.stay_us.take(rows), STAY_MIN_S, STAY_MAX_S)
-        stat, rate, level = self._smooth(rows, places, dt_s, stay_s, frozen)
+        stat, rate, level = self._smooth(rows, places, dt_s, frozen)
         self.stepped_us[rows] = now_us
         hits = stat[:HITS]
         slots = np.empty((sc.F_SLOT, *places.shape), np.float32)
         np.log(hits + LOG_EPS, out=slots[:HITS])
-        levels = slots[sc.LEVEL_10S : sc.LEVEL_STAY + 1]
+        levels = slots[sc.LEVEL_10S : sc.LEVEL_LONG + 1]
         np.divide(stat[HITS:] + SHRINK * FLOOR_DB, hits[1:] + SHRINK, out=levels)
         levels *= 1 / DB_UNIT
-        known = hits[1:] / (hits[1:] + KNOWN_HITS)
-        means = stat[HITS:] / hits[1:]
-        np.multiply((means[0] - means[2:]) * (1 / DB_UNIT), known[0] * known[2:], out=slots[sc.CHANGED_LONG :])
         _margin(slots[_STRENGTH] + 2 * slots[_LEVEL], slots[_MARGIN])
         slots[sc.HIT_NOW] = rate
+        np.multiply(level, (rate > 0) * (1 / DB_UNIT), out=slots[sc.LEVEL_NOW])
         slots[sc.ACTIVITY] = log_activity.take(places)
-        slots[sc.BLIND] = 0 if frozen is None else frozen
+        slots[sc.BLIND] = places == NOWHERE if frozen is None else frozen | (places == NOWHERE)
         slots[sc.HOME] = self.homes[self.product.take(rows), places]
         said = self.said.take(rows)
-        is_said = (places == said) & (said != NOWHERE)
-        self._against_stay(slots, is_said)
         tags = np.empty((sc.F_TAG + 1, len(rows)), np.float32)
         if frozen is not None:
-            unheard = rows[blind[said]]
-            self.read_us[unheard] = self.heard_us[unheard] = now_us  # silence that says nothing
+            self.read_us[rows[blind[said]]] = now_us  # silence that says nothing
         tags[sc.AGE] = (now_us - self.read_us.take(rows)) * np.float32(1e-6) + 1
         tags[sc.STEP] = dt_s
-        tags[sc.STAY] = stay_s
         quiet = np.where(self.news.take(rows), np.float32(-1), np.minimum(np.exp(log_activity.take(said)), 1))
+        self.news[rows] = False
+        is_said = (places == said) & (said != NOWHERE)
         read = ((rate * is_said).sum(axis=0), (level * is_said).sum(axis=0), rate.sum(axis=0))
-        sure = is_said.any(axis=0) & (self.told.take(rows) > SURE) & ~blind.take(said)
+        sure = np.logical_or.reduce(is_said) & (self.told.take(rows) > SURE) & ~blind.take(said)
         tags[sc.OWN : sc.F_TAG] = self.own.step(rows, dt_s, sure, read, quiet)
-        tags[sc.GAP] = self._usual_gap_s(rows, stay_s) + 1
-        np.add(np.add.reduce(hits, axis=1)[TOTALLED], LOG_EPS, out=tags[sc.TOTAL_3S : sc.GAP])
+        np.add(np.add.reduce(hits, axis=1)[TOTALLED], LOG_EPS, out=tags[sc.TOTAL_3S : sc.OWN])
         np.log(np.minimum(tags[: sc.OWN], 600, out=tags[: sc.OWN]), out=tags[: sc.OWN])
         tags[sc.F_TAG] = 1
         return slots, tags, dt_s
 
-    def _against_stay(self, slots: F32, is_said: NDArray[np.bool_]) -> None:
-        """The features that need to know which slot (K, n) the tag is believed in; 0 where it is in none."""
-        slots[sc.SAID] = is_said
-        known = np.logical_or.reduce(is_said)
-        usual = np.add.reduce(slots[_STAY] * is_said, axis=1, keepdims=True)
-        np.multiply(slots[_LATELY] - usual, known, out=slots[_THAN_STAY])
-
-    def _usual_gap_s(self, rows: Rows, stay_s: F32) -> F32:
-        """How long the tag is usually not heard (n,): gaps weighed by their length, over the stay or 300 s."""
-        gap_s = self.gap_s.take(rows)
-        fresh = self.news.take(rows).nonzero()[0]
-        heard = rows.take(fresh)
-        read_us = self.read_us.take(heard)
-        ended_s = (read_us - self.heard_us.take(heard)) * np.float32(1e-6)
-        weight = 1 - np.exp(-ended_s / np.minimum(np.maximum(stay_s[fresh], 30), GAP_MEMORY_S))
-        gap_s[fresh] += (ended_s - gap_s[fresh]) * weight
-        self.gap_s[rows] = gap_s
-        self.heard_us[heard] = read_us
-        self.news[rows] = False
-        return gap_s
+    def _scored(self, rows: Rows, slots: F32, tags: F32) -> F32:
+        """What the scorer says of these rows (k + 1, n); it remembers."""
+        units, (k, n) = self.scorer.units, slots.shape[1:]
+        if not units:
+            return self.scorer.score(slots, tags, np.zeros((0, k, n), np.float32))[0]
+        every = np.ascontiguousarray(self.memory.take(rows, axis=0).transpose(1, 2, 0))
+        scored, memory = self.scorer.score(slots, tags, every[:, :k].astype(np.float32))
+        every[:, :k] = memory
+        self.memory[rows] = every.transpose(2, 0, 1)
+        return scored
 
     def _smooth(
-        self, rows: Rows, places: NDArray[np.int32], dt_s: F32, stay_s: F32, frozen: NDArray[np.bool_] | None
+        self, rows: Rows, places: NDArray[np.int32], dt_s: F32, frozen: NDArray[np.bool_] | None
     ) -> tuple[F32, F32, F32]:
         """Take the new reads into the running rates and levels (C, k, n); also the new hit rates and levels (k, n)."""
         k = len(places)
@@ -402,8 +387,7 @@ class Tracks:
         levels -= self.usual.rssi_dbm.take(places)
         np.minimum(np.maximum(levels, LEVEL_MIN_DB, out=levels), LEVEL_MAX_DB, out=levels)
         keep = np.empty((HITS, 1, len(rows)), np.float32)
-        np.divide(-dt_s, TAUS_S[:, None], out=keep[: HITS - 1, 0])
-        np.divide(-dt_s, stay_s, out=keep[HITS - 1, 0])
+        np.divide(-dt_s, TAUS_S[:, None], out=keep[:, 0])
         np.exp(keep, out=keep)
         gain = 1 - keep
         if frozen is not None:
@@ -426,27 +410,26 @@ class Tracks:
         slot, tag = np.nonzero((places == said) & (said >= 0) & (self.told[rows] > SURE))
         self.usual.learn(said[tag], dt_s[tag], reads[slot, tag], levels[slot, tag])
 
-    def _advance(self, rows: Rows, places: NDArray[np.int32], evidence: F32, dt_s: F32, goals: F32) -> F32:
-        """The recursion: prior by the rates of motion, times likelihood, normalised; (k + 1, n).
+    def _prior(self, rows: Rows, places: NDArray[np.int32], dt_s: F32, goals: F32) -> F32:
+        """The hidden Markov model's prior, by its rates of motion; (k + 1, n).
 
         goals (k, n): how likely each place is where a tag is carried to.
         """
         motion, k = self.motion, len(places)
         alpha = np.ascontiguousarray(self.alpha.take(rows, axis=0).T[[*range(k), K]])
-        used = places != NOWHERE
-        np.copyto(evidence[:k], -np.inf, where=~used)
-        evidence -= np.maximum.reduce(evidence)
-        np.exp(np.maximum(evidence, np.float32(-30), out=evidence), out=evidence)
         here = 1 - alpha[k]
         enter = np.minimum(dt_s * np.float32(motion.enter_hz), np.float32(0.5))
         leave = dt_s * np.float32(motion.leave_hz)
         move = dt_s * np.float32(motion.move_hz)
         alpha[:k] *= 1 - move - leave
         alpha[:k] += (move * here + enter * alpha[k]) * goals
-        alpha[:k] *= used
+        alpha[:k] *= places != NOWHERE
         alpha[k] *= 1 - enter
         alpha[k] += leave * here
-        alpha *= evidence
+        return alpha
+
+    def _normalise(self, rows: Rows, alpha: F32, k: int) -> F32:
+        """Keep `alpha` (k + 1, n) as probabilities."""
         alpha /= np.add.reduce(alpha)
         every = np.zeros((K + 1, len(rows)), np.float32)
         every[:k], every[K] = alpha[:k], alpha[k]

@@ -13,7 +13,7 @@ from edge.core.presence.scorer import LearnedScorer, Weights
 from edge.core.presence.tracks import Motion
 
 WEIGHTS_FILE = "presence.npz"
-LEARNED_MOTION = Motion(believe_departure=0.7)  # surer than 0.5 and still below 45 s at the 95th percentile
+LEARNED_MOTION = Motion(believe_departure=0.6)  # surer than 0.5, and below 45 s at the 95th percentile
 
 
 def load_weights() -> LearnedScorer:

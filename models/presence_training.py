@@ -24,7 +24,7 @@ from edge.core.gtin import check_digit
 from edge.core.instant import US_PER_S, Instant
 from edge.core.observation import TagReads
 from edge.core.presence import Presence, Profile
-from edge.core.presence.scorer import BLIND, F32, F_SLOT, F_TAG, LearnedScorer, Scorer, Weights, WindowScorer
+from edge.core.presence.scorer import BLIND, F32, F_SLOT, F_TAG, STEP, LearnedScorer, Scorer, Weights, WindowScorer
 from edge.core.presence.tracks import K, Motion, Tracks
 from edge.core.site import Site, load_site
 from models.presence_stores import ABSENT, CARRIED, F64, Store
@@ -254,7 +254,7 @@ class Lanes:
         tags[..., :-1] = self.tags[steps]
         right = self.right[steps]
         counted = inside & right.any(axis=-1) & (steps >= self.first[self.tag, None] + FIRST_STEPS)
-        seconds = np.minimum(np.exp(tags[..., 1]), 5)
+        seconds = np.minimum(np.exp(tags[..., STEP]), 5)
         self.at += WINDOW
         columns = self.slots[steps].astype(np.float32), tags, same, places >= 0, right
         weight = (seconds * counted * self.weight[self.tag, None]).astype(np.float32)

@@ -387,7 +387,7 @@ class Presence:
             entry.probability = float(self._tracks.alpha[row, 0])
 
     def internals(self) -> JsonValue:
-        """Filter internals: what is usual at each place and what each tag's stay looked like."""
+        """Filter internals: what is usual at each place, and what is known and remembered of each tag."""
         return memory.save(self._places, self._table, self._tracks, self._activity)
 
     def restore_internals(self, internals: JsonValue) -> None:
